@@ -1,0 +1,56 @@
+{{/* Settings by environment: exactly the names of the settings classes (tests/chart holds the chart to them). */}}
+{{- define "consilium.databaseEnv" -}}
+- name: CONSILIUM_PLATFORM_DATABASE_URL
+  valueFrom: {secretKeyRef: {name: {{ .Values.secrets.database | quote }}, key: url}}
+- name: CONSILIUM_PLATFORM_LOG_FORMAT
+  value: json
+- name: CONSILIUM_PLATFORM_LOG_LEVEL
+  value: {{ .Values.log.level | quote }}
+{{- end }}
+
+{{/* What every service needs. Takes root, component and optionally "calls" (component: port). */}}
+{{- define "consilium.serviceEnv" -}}
+{{ include "consilium.databaseEnv" .root }}
+- name: CONSILIUM_PLATFORM_DATA_DIR
+  value: /tmp/consilium
+- name: CONSILIUM_PLATFORM_REDIS_URL
+  valueFrom: {secretKeyRef: {name: {{ .root.Values.secrets.redis | quote }}, key: url}}
+- name: CONSILIUM_PLATFORM_BLOB_STORE
+  value: s3
+{{- with .root.Values.objects.endpoint }}
+- name: CONSILIUM_PLATFORM_S3_ENDPOINT
+  value: {{ . | quote }}
+{{- end }}
+- name: CONSILIUM_PLATFORM_S3_BUCKET
+  value: {{ .root.Values.objects.bucket | quote }}
+- name: CONSILIUM_PLATFORM_S3_REGION
+  value: {{ .root.Values.objects.region | quote }}
+{{- with .root.Values.secrets.objects }}
+- name: CONSILIUM_PLATFORM_S3_ACCESS_KEY
+  valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: access-key}}
+- name: CONSILIUM_PLATFORM_S3_SECRET_KEY
+  valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: secret-key}}
+{{- end }}
+- name: CONSILIUM_PLATFORM_VERIFY_KEYS_FILE
+  value: /etc/consilium/keys/verify.json
+{{- if has "users.json" .keys }}
+- name: CONSILIUM_PLATFORM_USER_KEY_FILE
+  value: /etc/consilium/keys/users.json
+{{- end }}
+{{- if has "services.json" .keys }}
+- name: CONSILIUM_PLATFORM_SERVICE_KEY_FILE
+  value: /etc/consilium/keys/services.json
+{{- end }}
+{{- with .calls }}
+{{- $urls := dict }}
+{{- range $name, $port := . }}
+{{- $_ := set $urls $name (printf "http://%s-%s:%v" (include "consilium.name" $.root) $name $port) }}
+{{- end }}
+- name: CONSILIUM_PLATFORM_SERVICES
+  value: {{ $urls | toJson | quote }}
+{{- end }}
+{{- range $name, $value := (get .root.Values .component).env }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- end }}

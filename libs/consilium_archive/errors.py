@@ -1,0 +1,55 @@
+"""What the archive refuses, and why; ``failure_reason`` is the STOW-RS status word (PS3.18 annex I.2)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from consilium_core.errors import Conflict, Invalid, NotFound
+
+
+class InstanceConflict(Conflict):
+    """The SOP Instance UID is taken by other bytes; what is stored never changes."""
+
+    code = "instance-conflict"
+    failure_reason: ClassVar[int] = 0x0111
+
+
+class PatientMismatch(Conflict):
+    """The study is stored for another patient: one study never mixes two people."""
+
+    code = "patient-mismatch"
+    failure_reason: ClassVar[int] = 0xA900
+
+
+class StudyMismatch(Invalid):
+    """The instance belongs to another study than the one the request names (PS3.18 10.5.1)."""
+
+    code = "study-mismatch"
+    failure_reason: ClassVar[int] = 0xA900
+
+
+class QueryInvalid(Invalid):
+    """The search names a key, a value or a page that can't be matched."""
+
+    code = "query-invalid"
+
+
+class NotArchived(NotFound):
+    """No such study, series, instance or frame in the caller's tenant."""
+
+    code = "not-archived"
+
+
+class InstanceRejected(Invalid):
+    """Validation refuses the object; ``facts["findings"]`` say what is wrong, in both languages, and who can mend it."""
+
+    code = "instance-rejected"
+
+    def __init__(self, detail: str, failure_reason: int, findings: list[dict[str, str]], **facts: str) -> None:
+        super().__init__(detail, findings=findings, failure_reason=failure_reason, **facts)
+        self.failure_reason = failure_reason
+        self.findings = findings
+        self.http_status = _STATUS_OF_REASON.get(failure_reason, 422)
+
+
+_STATUS_OF_REASON = {0xC000: 400, 0x0122: 415, 0xC122: 415, 0xA700: 507, 0xA900: 422}

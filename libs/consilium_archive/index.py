@@ -1,0 +1,219 @@
+"""One transaction that indexes a group of stored objects and writes their events (store, then index, then announce).
+
+The order of statements keeps concurrent writers of one study from waiting for each other in a circle: studies, instances,
+series, each sorted by UID. An instance that is already there with the same bytes is a success; with others it is refused.
+Plain functions of a synchronous session: ``Database.transact`` runs them on either world.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from consilium_archive.errors import InstanceConflict, PatientMismatch
+from consilium_archive.rows import Row, event_data, instance_row, merged, series_row, study_row
+from consilium_archive.stages import Indexed, Stored
+from consilium_archive.tables import instance, series, study
+from consilium_core.errors import ConsiliumError
+from consilium_core.events import EventType
+from consilium_platform.outbox import event_row, outbox
+
+Outcome = Indexed | ConsiliumError
+StudyKey = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Statements:
+    """The statements of one dialect, built once: building them costs more than running them."""
+
+    claim_study: Any
+    insert_instances: Any
+    add_series: Any
+
+
+@cache
+def _statements(dialect: str) -> _Statements:
+    upsert: Any = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    new_study = upsert(study).values({c.name: bindparam(c.name) for c in study.c if c.name != "id"})
+    new_series = upsert(series).values({c.name: bindparam(c.name) for c in series.c if c.name != "id"})
+    return _Statements(
+        new_study.on_conflict_do_update(
+            index_elements=["tenant_id", "study_uid"], set_={"updated_at": new_study.excluded.updated_at}
+        ).returning(study.c.id, study.c.patient_id, study.c.modalities, study.c.sop_classes, study.c.instance_count),
+        upsert(instance)
+        .on_conflict_do_nothing(index_elements=["tenant_id", "sop_instance_uid"])
+        .returning(instance.c.tenant_id, instance.c.sop_instance_uid),
+        new_series.on_conflict_do_update(
+            index_elements=["tenant_id", "study_uid", "series_uid"],
+            set_={"instance_count": series.c.instance_count + new_series.excluded.instance_count},
+        ).returning(series.c.instance_count),
+    )
+
+
+_COUNT = (
+    update(study)
+    .where(study.c.id == bindparam("of_id"))
+    .values(
+        series_count=study.c.series_count + bindparam("more_series"),
+        instance_count=study.c.instance_count + bindparam("more_instances"),
+        modalities=bindparam("all_modalities"),
+        sop_classes=bindparam("all_sop_classes"),
+    )
+    .execution_options(synchronize_session=False)
+)
+
+
+def index_group(session: Session, group: Sequence[Stored]) -> list[Outcome]:
+    """Index the group inside the caller's transaction; return one outcome per object, in order."""
+    at = datetime.now(UTC)
+    outcomes: list[Outcome | None] = [None] * len(group)
+    studies = _claim_studies(session, group, at)
+    wanted: dict[tuple[str, str], int] = {}
+    for number, stored in sorted(enumerate(group), key=lambda pair: pair[1].validated.header.sop_instance_uid):
+        header, tenant = stored.validated.header, stored.validated.received.tenant
+        refusal = _wrong_patient(studies[tenant, header.study_uid], stored)
+        if refusal is not None:
+            outcomes[number] = refusal
+        else:
+            wanted.setdefault((tenant, header.sop_instance_uid), number)
+    fresh = _insert_instances(session, [group[n] for n in wanted.values()], at)
+    indexed = [group[n] for key, n in wanted.items() if key in fresh]
+    _count(session, indexed, studies, at)
+    if indexed:
+        session.execute(insert(outbox), [_event(stored) for stored in indexed])
+    for key in fresh:
+        outcomes[wanted[key]] = _indexed(group[wanted[key]], at, fresh=True)
+    _settle(session, group, outcomes)
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+def _claim_studies(session: Session, group: Sequence[Stored], at: datetime) -> dict[StudyKey, Row]:
+    """Make the group's studies unless they are there, and lock them; return what is known of each."""
+    first: dict[StudyKey, Stored] = {}
+    for stored in group:
+        first.setdefault((stored.validated.received.tenant, stored.validated.header.study_uid), stored)
+    known: dict[StudyKey, Row] = {}
+    for key in sorted(first):
+        row = study_row(first[key].validated.header, key[0], at)
+        claim = _statements(session.get_bind().dialect.name).claim_study
+        known[key] = dict(session.execute(claim, row).mappings().one())
+    return known
+
+
+def _wrong_patient(known: Row, stored: Stored) -> PatientMismatch | None:
+    mine = stored.validated.header.patient_id[:128]
+    if not mine or not known["patient_id"] or mine == known["patient_id"]:
+        return None
+    return PatientMismatch(
+        "The study is stored for another patient id. Correct Patient ID (0010,0020) or Study Instance UID at the sender.",
+        study_uid=stored.validated.header.study_uid,
+    )
+
+
+def _insert_instances(session: Session, group: list[Stored], at: datetime) -> set[tuple[str, str]]:
+    """Insert what is new; return the (tenant, SOP Instance UID) of it."""
+    if not group:
+        return set()
+    new = _statements(session.get_bind().dialect.name).insert_instances
+    result = session.execute(new, [instance_row(stored, at) for stored in group])
+    return {(row.tenant_id, row.sop_instance_uid) for row in result}
+
+
+def _count(session: Session, indexed: list[Stored], studies: dict[StudyKey, Row], at: datetime) -> None:
+    """Add the new instances to their series and studies; remove a study that stayed empty."""
+    by_series: dict[tuple[str, str, str], list[Stored]] = defaultdict(list)
+    for stored in indexed:
+        header = stored.validated.header
+        by_series[stored.validated.received.tenant, header.study_uid, header.series_uid].append(stored)
+    new_series: dict[StudyKey, int] = defaultdict(int)
+    for (tenant, study_uid, _), members in sorted(by_series.items()):
+        row = series_row(members[0].validated.header, tenant, len(members), at)
+        count = session.execute(_statements(session.get_bind().dialect.name).add_series, row).scalar_one()
+        new_series[tenant, study_uid] += count == len(members)
+    for key, known in studies.items():
+        members = [s for (tenant, uid, _), group in by_series.items() if (tenant, uid) == key for s in group]
+        if members:
+            more = {
+                "of_id": known["id"],
+                "more_series": new_series[key],
+                "more_instances": len(members),
+                "all_modalities": merged(known["modalities"], [m.validated.header.modality for m in members]),
+                "all_sop_classes": merged(known["sop_classes"], [m.validated.header.sop_class_uid for m in members]),
+            }
+            session.connection().execute(_COUNT, more)
+        elif known["instance_count"] == 0:
+            session.execute(delete(study).where(study.c.id == known["id"], study.c.instance_count == 0))
+
+
+def _settle(session: Session, group: Sequence[Stored], outcomes: list[Outcome | None]) -> None:
+    """Decide what was not inserted by us: the same bytes are a success, others a conflict."""
+    open_ = [number for number, outcome in enumerate(outcomes) if outcome is None]
+    if not open_:
+        return
+    by_tenant: dict[str, list[str]] = defaultdict(list)
+    for number in open_:
+        valid = group[number].validated
+        by_tenant[valid.received.tenant].append(valid.header.sop_instance_uid)
+    there: dict[tuple[str, str], Any] = {}
+    for tenant, uids in by_tenant.items():
+        there |= stored_already(session, tenant, uids)
+    for number in open_:
+        outcomes[number] = decide(group[number], there)
+
+
+_KNOWN = select(
+    instance.c.sop_instance_uid,
+    instance.c.sha256,
+    instance.c.study_uid,
+    instance.c.series_uid,
+    instance.c.received_at,
+).where(instance.c.tenant_id == bindparam("tenant"), instance.c.sop_instance_uid == bindparam("uid"))
+
+
+def stored_already(session: Session, tenant: str, uids: list[str]) -> dict[tuple[str, str], Any]:
+    """Return the rows of those SOP Instance UIDs that are indexed: sha256, study, series, received_at."""
+    there: dict[tuple[str, str], Any] = {}
+    for uid in sorted(set(uids)):
+        row = session.execute(_KNOWN, {"tenant": tenant, "uid": uid}).first()
+        if row is not None:
+            there[tenant, uid] = row
+    return there
+
+
+def decide(stored: Stored, there: dict[tuple[str, str], Any]) -> Outcome:
+    """Return success for an object that is indexed with the same bytes, else the conflict."""
+    valid = stored.validated
+    row = there[valid.received.tenant, valid.header.sop_instance_uid]
+    if row.sha256 == valid.sha256:
+        at = row.received_at
+        return _indexed(stored, at if at.tzinfo else at.replace(tzinfo=UTC), fresh=False)
+    return conflict(valid.header.sop_instance_uid)
+
+
+def conflict(sop_instance_uid: str) -> InstanceConflict:
+    """Return the refusal of other bytes under a known UID."""
+    return InstanceConflict(
+        "This SOP Instance UID is stored with other content. What is stored never changes: send the object under a new UID.",
+        sop_instance_uid=sop_instance_uid,
+    )
+
+
+def _indexed(stored: Stored, at: datetime, *, fresh: bool) -> Indexed:
+    valid, header = stored.validated, stored.validated.header
+    return Indexed(
+        header.study_uid, header.series_uid, header.sop_instance_uid, header.sop_class_uid, header.patient_id,
+        valid.sha256, valid.size_bytes, at, fresh, valid.warnings,
+    )  # fmt: skip
+
+
+def _event(stored: Stored) -> Row:
+    header, tenant = stored.validated.header, stored.validated.received.tenant
+    return event_row(EventType.INSTANCE_STORED, tenant=tenant, subject=header.sop_instance_uid, data=event_data(stored))

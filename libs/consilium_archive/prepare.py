@@ -1,0 +1,121 @@
+"""Received -> Validated: everything that costs CPU and needs no waiting, made to run in a worker thread.
+
+One pass each for the hash, the verdict, the metadata and the frame index; pixels are decoded only as a sample of compressed frames.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from consilium_archive.dicom_json import instance_attributes
+from consilium_archive.errors import InstanceRejected, StudyMismatch
+from consilium_archive.packing import pack
+from consilium_archive.stages import Received, Validated, Warned
+from consilium_dicom.errors import DicomInvalid
+from consilium_dicom.frames import FrameIndex, index_frames
+from consilium_dicom.header import Header
+from consilium_dicom.json_model import to_json_model
+from consilium_dicom.validate import DecodeFrames, Finding, ValidationRun, validate
+
+BULK_DATA_PREFIX = "/dicomweb/studies"
+
+
+def prepare(received: Received, decode: DecodeFrames = "sample") -> Validated:
+    """Return the object with its verdict, hash, metadata and frame index; raise InstanceRejected or StudyMismatch."""
+    with opened(received) as data:
+        run = validate(data, decode=decode)
+        header = accepted(run)
+        if received.study_uid and header.study_uid != received.study_uid:
+            raise StudyMismatch(
+                f"The instance belongs to study {header.study_uid}, the request names {received.study_uid}.",
+                sop_instance_uid=header.sop_instance_uid,
+            )
+        return Validated(
+            received=received,
+            header=header,
+            sha256=hashlib.sha256(data).hexdigest(),
+            size_bytes=len(data),
+            metadata=pack(_metadata(data, header)),
+            summary=instance_attributes(header),
+            frame_index=_frame_index(data, header),
+            warnings=tuple(Warned(item.code, item.text_en) for item in run.findings),
+        )
+
+
+@contextmanager
+def opened(received: Received) -> Iterator[memoryview]:
+    """Yield the object's bytes: those in memory, or the spool file mapped."""
+    if received.data is not None:
+        yield memoryview(received.data)
+        return
+    if received.path is None:
+        raise ValueError("an object has bytes or a path")
+    with received.path.open("rb") as file:
+        if received.path.stat().st_size == 0:
+            yield memoryview(b"")
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            view = memoryview(mapped)
+            try:
+                yield view
+            finally:
+                view.release()
+
+
+def accepted(run: ValidationRun) -> Header:
+    """Return the header of an accepted run; raise InstanceRejected with every finding of a rejected one."""
+    if run.verdict != "reject" and run.header is not None:
+        return run.header
+    words = "; ".join(f"{item.text_en}{f' {item.tag_path}' if item.tag_path else ''}" for item in run.fatal)
+    known: dict[str, str] = {}
+    if run.header is not None:
+        known = {"sop_class_uid": run.header.sop_class_uid, "sop_instance_uid": run.header.sop_instance_uid}
+    raise InstanceRejected(
+        f"The object can't be stored: {words}.",
+        run.failure_reason,
+        [finding_json(item) for item in run.findings],
+        **{name: uid for name, uid in known.items() if uid},
+    )
+
+
+def finding_json(item: Finding) -> dict[str, str]:
+    """Return a finding as JSON."""
+    return {
+        "code": item.code,
+        "level": item.level,
+        "tag_path": item.tag_path,
+        "text_en": item.text_en,
+        "text_zh": item.text_zh,
+        "mend": item.mend,
+    }
+
+
+def _metadata(data: memoryview, header: Header) -> bytes:
+    base = f"{BULK_DATA_PREFIX}/{header.study_uid}/series/{header.series_uid}/instances/{header.sop_instance_uid}"
+    model = to_json_model(data, header, f"{base}/bulkdata")
+    return json.dumps(model, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _frame_index(data: memoryview, header: Header) -> bytes | None:
+    if not header.has_pixels:
+        return None
+    try:
+        index = index_frames(data, header)
+    except DicomInvalid:
+        return None  # e.g. video: validated as a whole, retrieved as a whole
+    return pack_frame_index(index)
+
+
+def pack_frame_index(index: FrameIndex) -> bytes:
+    """Return the index as it is kept in a row."""
+    return zlib.compress(json.dumps(index.to_json(), separators=(",", ":")).encode(), 1)
+
+
+def unpack_frame_index(data: bytes) -> FrameIndex:
+    """Return the index of a row."""
+    return FrameIndex.from_json(json.loads(zlib.decompress(data)))

@@ -1,0 +1,248 @@
+"""The archive's one reader: searches and metadata from the index, bytes from the store; every question names a tenant.
+
+Nothing here opens a pixel file to answer a search or metadata; a frame is one range read of the original.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy.orm import Session
+
+from consilium_archive.dicom_json import study_counts
+from consilium_archive.errors import NotArchived
+from consilium_archive.matching import condition
+from consilium_archive.packing import Packed, unpack
+from consilium_archive.prepare import unpack_frame_index
+from consilium_archive.query import Level, Query
+from consilium_archive.stages import original_key
+from consilium_archive.tables import instance, series, study
+from consilium_dicom.frames import FrameIndex
+from consilium_platform.blobs import BlobStore
+from consilium_platform.sql import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One page of DICOM JSON objects as text, and how many match in all."""
+
+    objects: tuple[str, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one instance lies and what one must know to serve it."""
+
+    study_uid: str
+    series_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    number: int | None
+    frames: int
+    sha256: str
+    size_bytes: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which study, series or instance a path names; empty parts are open."""
+
+    study_uid: str = ""
+    series_uid: str = ""
+    sop_instance_uid: str = ""
+
+    def conditions(self, table: Any) -> list[ColumnElement[bool]]:
+        """Return the conditions that hold ``table``'s rows inside the scope."""
+        named = {"study_uid": self.study_uid, "series_uid": self.series_uid, "sop_instance_uid": self.sop_instance_uid}
+        return [table.c[column] == uid for column, uid in named.items() if uid and column in table.c]
+
+
+_PLACE = (
+    instance.c.study_uid, instance.c.series_uid, instance.c.sop_instance_uid, instance.c.sop_class_uid,
+    instance.c.transfer_syntax_uid, instance.c.number, instance.c.frames, instance.c.sha256, instance.c.size_bytes,
+)  # fmt: skip
+_STUDY = (
+    study.c.attributes.label("study_attributes"), study.c.modalities, study.c.sop_classes, study.c.series_count,
+    study.c.instance_count,
+)  # fmt: skip
+
+
+class ArchiveReader:
+    """Answers questions about what is stored; holds no resources of its own."""
+
+    def __init__(self, database: Database, blobs: BlobStore) -> None:
+        self._database = database
+        self._blobs = blobs
+
+    # -- searches (PS3.18 10.6) ------------------------------------------------------------------------------------
+
+    async def search(self, tenant: str, query: Query, scope: Scope, base_url: str) -> Found:
+        """Return the page of ``query`` inside ``scope``; ``base_url`` (``.../dicomweb``) goes into Retrieve URL."""
+        return await self._database.query(partial(self._search, tenant, query, scope, base_url))
+
+    def _search(self, tenant: str, query: Query, scope: Scope, base_url: str, session: Session) -> Found:
+        selected = self._selection(tenant, query, scope)
+        total = session.scalar(selected.with_only_columns(func.count(), maintain_column_froms=True)) or 0
+        if total == 0 or query.offset >= total or query.limit == 0:
+            return Found((), total)
+        page = self._ordered(selected, query.level).limit(query.limit).offset(query.offset)
+        objects = [_object(query.level, row, scope, base_url) for row in session.execute(page)]
+        if query.include:
+            objects = [self._with_fields(session, tenant, query, one) for one in objects]
+        return Found(tuple(objects), total)
+
+    def _selection(self, tenant: str, query: Query, scope: Scope) -> Select[Any]:
+        joined = {match.key.level for match in query.matches}
+        if query.level is Level.STUDY:
+            selected = select(study.c.study_uid, *_STUDY).select_from(study)
+            conditions = [study.c.tenant_id == tenant, *scope.conditions(study)]
+        elif query.level is Level.SERIES:
+            columns: list[Any] = [series.c.study_uid, series.c.series_uid, series.c.attributes, series.c.instance_count]
+            tables: Any = series
+            if not scope.study_uid or Level.STUDY in joined:
+                columns = [*columns[:3], series.c.instance_count.label("in_series"), *_STUDY]
+                tables = series.join(study, _same(series, study, "tenant_id", "study_uid"))
+            else:
+                columns[3] = series.c.instance_count.label("in_series")
+            selected = select(*columns).select_from(tables)
+            conditions = [series.c.tenant_id == tenant, *scope.conditions(series)]
+        else:
+            selected = select(
+                instance.c.study_uid, instance.c.series_uid, instance.c.sop_instance_uid, instance.c.summary,
+                series.c.attributes, series.c.instance_count.label("in_series"), *_STUDY,
+            ).select_from(
+                instance.join(series, _same(instance, series, "tenant_id", "study_uid", "series_uid")).join(
+                    study, _same(instance, study, "tenant_id", "study_uid")
+                )
+            )  # fmt: skip
+            conditions = [instance.c.tenant_id == tenant, *scope.conditions(instance)]
+        conditions += [condition(match, sqlite=self._database.is_sqlite) for match in query.matches]
+        return selected.where(*conditions)
+
+    def _ordered(self, selected: Select[Any], level: Level) -> Select[Any]:
+        if level is Level.STUDY:
+            return selected.order_by(study.c.study_date.desc(), study.c.study_time.desc(), study.c.id.desc())
+        if level is Level.SERIES:
+            return selected.order_by(series.c.study_uid, series.c.number, series.c.id)
+        return selected.order_by(instance.c.study_uid, instance.c.series_uid, instance.c.number, instance.c.id)
+
+    def _with_fields(self, session: Session, tenant: str, query: Query, text: str) -> str:
+        """Add the attributes that ``includefield`` names from the (first) instance's metadata."""
+        body: dict[str, Any] = json.loads(text)
+        wanted = query.include - body.keys()
+        if wanted <= {"all"} and query.level is not Level.INSTANCE:
+            return text  # the level's whole set is what we answer anyway
+        uid = {tag: body.get(tag, {}).get("Value", [""])[0] for tag in ("0020000D", "0020000E", "00080018")}
+        scope = Scope(uid["0020000D"], uid["0020000E"], uid["00080018"])
+        where = [instance.c.tenant_id == tenant, *scope.conditions(instance)]
+        packed = session.scalar(select(instance.c.metadata).where(*where).order_by(instance.c.id).limit(1))
+        if packed is None:
+            return text
+        full: dict[str, Any] = json.loads(unpack(packed))
+        more = full if "all" in wanted else {tag: full[tag] for tag in wanted if tag in full}
+        return json.dumps({**more, **body}, ensure_ascii=False, separators=(",", ":"))
+
+    # -- places, metadata, bytes (PS3.18 10.4) ---------------------------------------------------------------------
+
+    async def places(self, tenant: str, scope: Scope, limit: int = 100_000) -> list[Place]:
+        """Return every instance inside the scope in order of series and number; raise NotArchived if there is none."""
+        asked = select(*_PLACE).where(instance.c.tenant_id == tenant, *scope.conditions(instance))
+        ordered = asked.order_by(instance.c.series_uid, instance.c.number, instance.c.id).limit(limit)
+        rows = await self._database.query(lambda session: session.execute(ordered).all())
+        if not rows:
+            raise NotArchived("There is no such study, series or instance.")
+        return [_place(tenant, row) for row in rows]
+
+    async def metadata(self, tenant: str, scope: Scope) -> list[Packed]:
+        """Return the stored metadata of every instance inside the scope, still packed; raise NotArchived."""
+        columns = (instance.c.metadata, instance.c.metadata_bytes, instance.c.metadata_adler)
+        asked = select(*columns).where(instance.c.tenant_id == tenant, *scope.conditions(instance))
+        ordered = asked.order_by(instance.c.series_uid, instance.c.number, instance.c.id)
+        rows = await self._database.query(lambda session: session.execute(ordered).all())
+        if not rows:
+            raise NotArchived("There is no such study, series or instance.")
+        return [Packed(*row) for row in rows]
+
+    async def frame_index(self, tenant: str, scope: Scope) -> tuple[Place, FrameIndex | None]:
+        """Return one instance's place and where its frames lie (None: it has no frames); raise NotArchived."""
+        asked = select(*_PLACE, instance.c.frame_index).where(
+            instance.c.tenant_id == tenant, *scope.conditions(instance)
+        )
+        row = await self._database.query(lambda session: session.execute(asked).first())
+        if row is None:
+            raise NotArchived("There is no such instance.")
+        return _place(tenant, row), unpack_frame_index(row.frame_index) if row.frame_index else None
+
+    async def patient_of(self, tenant: str, study_uid: str) -> str:
+        """Return the patient id of a study (may be empty); raise NotArchived."""
+        asked = select(study.c.patient_id).where(study.c.tenant_id == tenant, study.c.study_uid == study_uid)
+        row = await self._database.query(lambda session: session.execute(asked).first())
+        if row is None:
+            raise NotArchived("There is no such study.")
+        return str(row.patient_id)
+
+    async def original(self, place: Place) -> bytes:
+        """Return the whole original."""
+        return await self._blobs.get(place.key)
+
+    async def original_range(self, place: Place, start: int, length: int) -> bytes:
+        """Return a part of the original."""
+        return await self._blobs.get_range(place.key, start, length)
+
+
+def _same(left: Any, right: Any, *columns: str) -> ColumnElement[bool]:
+    first, *rest = [left.c[column] == right.c[column] for column in columns]
+    for more in rest:
+        first = first & more
+    result: ColumnElement[bool] = first
+    return result
+
+
+def _place(tenant: str, row: Any) -> Place:
+    return Place(
+        row.study_uid,
+        row.series_uid,
+        row.sop_instance_uid,
+        row.sop_class_uid,
+        row.transfer_syntax_uid,
+        row.number,
+        row.frames,
+        row.sha256,
+        row.size_bytes,
+        original_key(tenant, row.sha256),
+    )
+
+
+def _object(level: Level, row: Any, scope: Scope, base_url: str) -> str:
+    """Join the stored texts of the levels into one DICOM JSON object."""
+    parts: list[str] = []
+    url = f"{base_url}/studies/{row.study_uid}"
+    if level is Level.STUDY or not scope.study_uid:
+        parts += [
+            row.study_attributes,
+            study_counts(row.modalities, row.sop_classes, row.series_count, row.instance_count),
+        ]
+    else:
+        parts.append(_uid("0020000D", row.study_uid))
+    if level >= Level.SERIES:
+        url += f"/series/{row.series_uid}"
+        if level is Level.SERIES or not scope.series_uid:
+            parts += [row.attributes, f'"00201209":{{"vr":"IS","Value":[{row.in_series}]}}']
+        else:
+            parts.append(_uid("0020000E", row.series_uid))
+    if level is Level.INSTANCE:
+        url += f"/instances/{row.sop_instance_uid}"
+        parts.append(row.summary)
+    parts.append(f'"00081190":{{"vr":"UR","Value":[{json.dumps(url)}]}}')
+    return f"{{{','.join(part for part in parts if part)}}}"
+
+
+def _uid(tag: str, uid: str) -> str:
+    return f'"{tag}":{{"vr":"UI","Value":["{uid}"]}}'

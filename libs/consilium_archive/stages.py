@@ -1,0 +1,90 @@
+"""The types that an object passes through: Received -> Validated -> Stored -> Indexed. Each can only be made from the one before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from consilium_archive.packing import Packed
+from consilium_dicom.header import Header
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How an object came to us; ids only."""
+
+    kind: Literal["stow", "capture"] = "stow"
+    room_id: str = ""
+    capture_id: str = ""
+    upload_id: str = ""
+    site_id: str = ""  # of the agent that uploaded it, from its token
+
+    def facts(self) -> dict[str, str]:
+        """Return what the event ``instance.stored`` says of it."""
+        named = {"room_id": self.room_id, "capture_id": self.capture_id, "upload_id": self.upload_id}
+        named["site_id"] = self.site_id
+        return {"origin": self.kind, **{key: value for key, value in named.items() if value}}
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A whole object as its sender gave it, in memory or in a spool file that the receiver removes afterwards."""
+
+    tenant: str
+    data: bytes | bytearray | None
+    path: Path | None = None
+    study_uid: str = ""
+    origin: Origin = field(default_factory=Origin)
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """One finding that does not stop an object: stable code, sentence, element."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """An object that may be stored, and everything the index will say of it."""
+
+    received: Received
+    header: Header
+    sha256: str
+    size_bytes: int
+    metadata: Packed
+    summary: str
+    frame_index: bytes | None
+    warnings: tuple[Warned, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object whose bytes are durable under ``key``."""
+
+    validated: Validated
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """An object that can be found and read; ``fresh`` is False when it was here before, byte for byte."""
+
+    study_uid: str
+    series_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    patient_id: str
+    sha256: str
+    size_bytes: int
+    received_at: datetime
+    fresh: bool
+    warnings: tuple[Warned, ...] = ()
+
+
+def original_key(tenant: str, sha256: str) -> str:
+    """Return where an original lies: content-addressed below its tenant."""
+    return f"originals/{tenant}/{sha256[:2]}/{sha256}.dcm"

@@ -1,0 +1,294 @@
+"""Read what an index needs of one instance, in one lean pass up to the pixel data (no objects, no pydicom).
+
+Flows in: the bytes of a Part 10 file (or of its beginning, as far as the pixel data element); flows out: ``Header``.
+pydicom is the oracle of the tests. Values are decoded by the object's own character set.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from consilium_dicom.charset import DEFAULT, Encodings, decode, encodings_of
+from consilium_dicom.person_name import PersonName
+from consilium_dicom.scan import PIXEL_TAGS, UNDEFINED, Buffer, Scan, scan
+
+__all__ = ["Header", "header_of", "read_header"]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What one instance says of itself; absent or unreadable text is "", absent or unreadable numbers are None.
+
+    ``pixel_offset`` is the offset of the pixel data's value in the file (in the inflated file when ``inflated``), -1
+    without pixel data; ``pixel_length`` is None when undefined (encapsulated) or when there is none. Dates are DICOM DA,
+    times TM. Multi-valued text keeps its backslashes. ``extended_offsets`` is where the Extended Offset Table lies (C.7.6.3.1.8).
+    """
+
+    transfer_syntax_uid: str
+    media_sop_class_uid: str
+    media_sop_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_uid: str
+    series_uid: str
+    character_set: str
+    timezone_offset: str
+    patient_id: str
+    issuer_of_patient_id: str
+    patient_name: PersonName
+    birth_date: str
+    sex: str
+    study_date: str
+    study_time: str
+    study_id: str
+    study_description: str
+    accession_number: str
+    referring_physician: PersonName
+    modality: str
+    series_number: int | None
+    series_description: str
+    series_date: str
+    series_time: str
+    protocol_name: str
+    body_part: str
+    laterality: str
+    manufacturer: str
+    model_name: str
+    station_name: str
+    institution_name: str
+    frame_of_reference_uid: str
+    instance_number: int | None
+    image_type: str
+    content_date: str
+    content_time: str
+    acquisition_date_time: str
+    rows: int | None
+    columns: int | None
+    samples_per_pixel: int | None
+    photometric: str
+    planar_configuration: int | None
+    bits_allocated: int | None
+    bits_stored: int | None
+    high_bit: int | None
+    pixel_representation: int | None
+    number_of_frames: int | None
+    frame_time_ms: float | None
+    window_center: tuple[float, ...]
+    window_width: tuple[float, ...]
+    voi_function: str
+    rescale_intercept: float | None
+    rescale_slope: float | None
+    lossy: str
+    burned_in: str
+    pixel_tag: int
+    pixel_vr: str
+    pixel_offset: int
+    pixel_length: int | None
+    extended_offsets: tuple[int, int] | None
+    dataset_offset: int
+    implicit: bool
+    little_endian: bool
+    inflated: bool
+    has_preamble: bool
+
+    @property
+    def frames(self) -> int:
+        """Return the number of frames, 1 when unsaid, 0 without pixel data."""
+        return (self.number_of_frames or 1) if self.pixel_offset >= 0 else 0
+
+    @property
+    def has_pixels(self) -> bool:
+        """Tell whether there is a pixel data element (integer, float or double float)."""
+        return self.pixel_offset >= 0
+
+    @property
+    def encapsulated(self) -> bool:
+        """Tell whether the pixel data lies in fragments (PS3.5 A.4)."""
+        return self.pixel_offset >= 0 and self.pixel_length is None
+
+
+def read_header(data: Buffer) -> Header:
+    """Return the header of one file; ``data`` may end anywhere after the pixel data element's head.
+
+    Raises ``DicomUnreadable`` if the bytes are not DICOM, ``TooLarge`` if they try to exhaust us.
+    """
+    return header_of(scan(data, to_pixels=True))
+
+
+class _Reader:
+    """Reads typed values of top-level elements by tag."""
+
+    __slots__ = ("buffer", "elements", "encodings", "short")
+
+    def __init__(self, source: Scan) -> None:
+        self.buffer = source.buffer
+        self.elements = source.elements
+        self.encodings: Encodings = DEFAULT
+        self.short = struct.Struct("<H" if source.encoding.little else ">H").unpack_from
+
+    def raw(self, tag: int) -> bytes:
+        found = self.elements.get(tag)
+        if found is None or found[2] == UNDEFINED:
+            return b""
+        return bytes(self.buffer[found[1] : found[1] + found[2]])
+
+    def ascii(self, tag: int) -> str:
+        found = self.elements.get(tag)
+        if found is None or not 0 < found[2] < UNDEFINED:
+            return ""
+        return bytes(self.buffer[found[1] : found[1] + found[2]]).decode("latin_1").strip(" \0")
+
+    def text(self, tag: int) -> str:
+        found = self.elements.get(tag)
+        if found is None or not 0 < found[2] < UNDEFINED:
+            return ""
+        value = decode(bytes(self.buffer[found[1] : found[1] + found[2]]), self.encodings)
+        return "\\".join([part.rstrip("\0 ") for part in value.split("\\")]) if "\\" in value else value.rstrip("\0 ")
+
+    def name(self, tag: int) -> PersonName:
+        raw = self.raw(tag).rstrip(b"\0 ")
+        return PersonName.parse(decode(raw, self.encodings)) if raw else _NO_NAME
+
+    def ushort(self, tag: int) -> int | None:
+        found = self.elements.get(tag)
+        if found is None or found[2] < 2 or found[1] + 2 > len(self.buffer):
+            return None
+        return int(self.short(self.buffer, found[1])[0])
+
+    def integer(self, tag: int) -> int | None:
+        text = self.ascii(tag).split("\\", 1)[0]
+        try:
+            number = float(text) if text else None
+        except ValueError:
+            return None
+        return int(number) if number is not None and number.is_integer() else None
+
+    def numbers(self, tag: int) -> tuple[float, ...]:
+        text = self.ascii(tag)
+        if not text:
+            return ()
+        try:
+            return tuple([float(part) for part in text.split("\\") if part.strip()])
+        except ValueError:
+            return ()
+
+    def number(self, tag: int) -> float | None:
+        values = self.numbers(tag)
+        return values[0] if values else None
+
+
+_NO_NAME = PersonName()
+
+
+def header_of(source: Scan) -> Header:
+    """Return the header of a file that has been scanned."""
+    read = _Reader(source)
+    character_set = read.raw(0x00080005)
+    if character_set:
+        read.encodings = encodings_of(character_set)
+    return Header(**_identity(read, source), **_descriptions(read), **_image(read), **_places(source))
+
+
+def _identity(read: _Reader, source: Scan) -> dict[str, Any]:
+    def meta(tag: int) -> str:
+        found = source.meta.get(tag)
+        return bytes(source.buffer[found[1] : found[1] + found[2]]).decode("latin_1").strip(" \0") if found else ""
+
+    return {
+        "transfer_syntax_uid": source.transfer_syntax_uid,
+        "media_sop_class_uid": meta(0x00020002),
+        "media_sop_instance_uid": meta(0x00020003),
+        "sop_class_uid": read.ascii(0x00080016),
+        "sop_instance_uid": read.ascii(0x00080018),
+        "study_uid": read.ascii(0x0020000D),
+        "series_uid": read.ascii(0x0020000E),
+        "frame_of_reference_uid": read.ascii(0x00200052),
+        "character_set": read.ascii(0x00080005),
+        "timezone_offset": read.ascii(0x00080201),
+    }
+
+
+def _descriptions(read: _Reader) -> dict[str, Any]:
+    text, ascii_, name = read.text, read.ascii, read.name
+    return {
+        "patient_id": text(0x00100020),
+        "issuer_of_patient_id": text(0x00100021),
+        "patient_name": name(0x00100010),
+        "birth_date": ascii_(0x00100030),
+        "sex": ascii_(0x00100040),
+        "study_date": ascii_(0x00080020),
+        "study_time": ascii_(0x00080030),
+        "study_id": text(0x00200010),
+        "study_description": text(0x00081030),
+        "accession_number": text(0x00080050),
+        "referring_physician": name(0x00080090),
+        "modality": ascii_(0x00080060),
+        "series_number": read.integer(0x00200011),
+        "series_description": text(0x0008103E),
+        "series_date": ascii_(0x00080021),
+        "series_time": ascii_(0x00080031),
+        "protocol_name": text(0x00181030),
+        "body_part": ascii_(0x00180015),
+        "laterality": ascii_(0x00200060),
+        "manufacturer": text(0x00080070),
+        "model_name": text(0x00081090),
+        "station_name": text(0x00081010),
+        "institution_name": text(0x00080080),
+        "content_date": ascii_(0x00080023),
+        "content_time": ascii_(0x00080033),
+        "acquisition_date_time": ascii_(0x0008002A),
+    }
+
+
+def _image(read: _Reader) -> dict[str, Any]:
+    ushort, ascii_ = read.ushort, read.ascii
+    return {
+        "instance_number": read.integer(0x00200013),
+        "image_type": ascii_(0x00080008),
+        "rows": ushort(0x00280010),
+        "columns": ushort(0x00280011),
+        "samples_per_pixel": ushort(0x00280002),
+        "photometric": ascii_(0x00280004),
+        "planar_configuration": ushort(0x00280006),
+        "bits_allocated": ushort(0x00280100),
+        "bits_stored": ushort(0x00280101),
+        "high_bit": ushort(0x00280102),
+        "pixel_representation": ushort(0x00280103),
+        "number_of_frames": read.integer(0x00280008),
+        "frame_time_ms": read.number(0x00181063),
+        "window_center": read.numbers(0x00281050),
+        "window_width": read.numbers(0x00281051),
+        "voi_function": ascii_(0x00281056),
+        "rescale_intercept": read.number(0x00281052),
+        "rescale_slope": read.number(0x00281053),
+        "lossy": ascii_(0x00282110),
+        "burned_in": ascii_(0x00280301),
+    }
+
+
+def _place(source: Scan, tag: int) -> tuple[int, int] | None:
+    found = source.elements.get(tag)
+    return None if found is None or found[2] == UNDEFINED else (found[1], found[2])
+
+
+def _places(source: Scan) -> dict[str, Any]:
+    pixel_tag, vr, offset, length = 0, b"", -1, None
+    for tag in PIXEL_TAGS:
+        found = source.elements.get(tag)
+        if found is not None:
+            pixel_tag, vr, offset, length = tag, found[0], found[1], None if found[2] == UNDEFINED else found[2]
+            break
+    return {
+        "pixel_tag": pixel_tag,
+        "pixel_vr": vr.decode("latin_1"),
+        "pixel_offset": offset,
+        "pixel_length": length,
+        "extended_offsets": _place(source, 0x7FE00001),
+        "dataset_offset": source.dataset_offset,
+        "implicit": source.encoding.implicit,
+        "little_endian": source.encoding.little,
+        "inflated": source.inflated,
+        "has_preamble": source.has_preamble,
+    }

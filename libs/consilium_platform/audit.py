@@ -1,0 +1,297 @@
+"""The audit trail: every view of patient data and every refusal, in a hash chain per tenant (RFC 6962's idea, linear).
+
+``record`` returns when the entry is durable. Entries are written by one task in groups, so that a burst of views costs one
+commit. Each entry's hash covers its content and the previous entry's hash; ``verify`` names the first entry that does not fit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Literal
+
+import structlog
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    func,
+    insert,
+    select,
+    text,
+)
+from sqlalchemy.orm import Session
+
+from consilium_core.clock import iso
+from consilium_core.errors import Exhausted, Unavailable
+from consilium_core.roles import Principal
+from consilium_platform.sql import Database
+from consilium_platform.tasks import end_task
+
+log = structlog.get_logger()
+Outcome = Literal["success", "denied", "failure"]
+GENESIS = "0" * 64
+metadata = MetaData()
+audit_entry = Table(
+    "audit_entry",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("tenant", String(64), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("time", DateTime(timezone=True), nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("role", String(32), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("subject", String(256), nullable=False),
+    Column("patient_id", String(128), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    Index("audit_tenant_number", "tenant", "number", unique=True),
+    Index("audit_actor", "tenant", "actor", "number"),
+    Index("audit_patient", "tenant", "patient_id", "number"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One act: who did what to which subject, whose data it was, and how it ended. ``detail`` holds no secret."""
+
+    tenant: str
+    actor: str
+    role: str
+    action: str
+    outcome: Outcome
+    subject: str = ""
+    patient_id: str = ""
+    detail: str = ""
+    time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChainState:
+    """The result of a verification; ``first_bad_number`` is None when the chain is whole."""
+
+    ok: bool
+    entries: int
+    first_bad_number: int | None
+
+
+def entry_hash(number: int, at: datetime, record: AuditRecord, previous: str) -> str:
+    """Return SHA-256 over the canonical JSON of the entry and the previous hash (hex)."""
+    content = [number, iso(at), record.tenant, record.actor, record.role, record.action, record.outcome]
+    content += [record.subject, record.patient_id, record.detail, previous]
+    return hashlib.sha256(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
+
+
+Waiting = tuple[AuditRecord, "asyncio.Future[None]"]
+_DETAIL_CHARS = 8192
+
+
+def fitting(record: AuditRecord) -> AuditRecord:
+    """Return the record as every database can hold it: no NUL, no lone surrogate, no text longer than its column."""
+    held: dict[str, Any] = {}
+    for name in ("tenant", "actor", "role", "action", "outcome", "subject", "patient_id", "detail"):
+        given = getattr(record, name)
+        if not isinstance(given, str):
+            continue  # the database refuses it: its writer is to hear of it
+        given = given.replace("\0", "")
+        kept = given.encode("utf-8", "replace").decode("utf-8")[
+            : getattr(audit_entry.c[name].type, "length", None) or _DETAIL_CHARS
+        ]
+        if kept != getattr(record, name):
+            held[name] = kept
+    return replace(record, **held) if held else record
+
+
+class AuditLog:
+    """Writes and reads the trail; open with ``open_audit``."""
+
+    def __init__(self, database: Database, bound: int = 4096) -> None:
+        self._database = database
+        self._queue: asyncio.Queue[Waiting] = asyncio.Queue(bound)
+
+    async def record(self, record: AuditRecord) -> None:
+        """Return when the entry is durable; raise when the trail can't be written (then nothing may be shown)."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        try:
+            self._queue.put_nowait((fitting(record), done))
+        except asyncio.QueueFull:
+            raise Exhausted("The audit trail is overloaded. Try again in a moment.", retry_after_s=1.0) from None
+        async with asyncio.timeout(15):
+            await done
+
+    async def act(
+        self,
+        principal: Principal,
+        action: str,
+        outcome: Outcome = "success",
+        *,
+        subject: str = "",
+        patient_id: str = "",
+        detail: str = "",
+    ) -> None:
+        """Record an act of a verified principal."""
+        await self.record(
+            AuditRecord(
+                principal.tenant,
+                principal.subject,
+                principal.role.value,
+                action,
+                outcome,
+                subject,
+                patient_id,
+                detail,
+            )
+        )
+
+    async def run(self) -> None:
+        """Write groups until cancelled."""
+        while True:
+            group = [await self._queue.get()]
+            while len(group) < 256 and not self._queue.empty():
+                group.append(self._queue.get_nowait())
+            await self._write(group)
+
+    async def _write(self, group: list[Waiting]) -> None:
+        """Write a group in one transaction; when it fails, each entry alone, so that one unfit entry fails nobody else's."""
+        try:
+            await self._database.transact(partial(self._append_all, group=group))
+        except Exception as problem:
+            log.error("audit_write_failed", error=type(problem).__name__, size=len(group))  # noqa: TRY400 - the callers get the trace
+            if len(group) > 1 and not isinstance(problem, Unavailable):  # an outage fails all alike
+                for single in group:
+                    await self._write([single])
+                return
+            for _, done in group:
+                if not done.done():
+                    done.set_exception(problem)
+        else:
+            for _, done in group:
+                if not done.done():
+                    done.set_result(None)
+
+    def _append_all(self, session: Session, group: list[Waiting]) -> None:
+        for tenant in sorted({record.tenant for record, _ in group}):
+            self._append(session, [record for record, _ in group if record.tenant == tenant])
+
+    def _append(self, session: Session, records: list[AuditRecord]) -> None:
+        tenant = records[0].tenant
+        if not self._database.is_sqlite:
+            session.execute(text("SELECT pg_advisory_xact_lock(hashtext(:key))"), {"key": f"audit:{tenant}"})
+        newest = select(audit_entry.c.number, audit_entry.c.hash).where(audit_entry.c.tenant == tenant)
+        row = session.execute(newest.order_by(audit_entry.c.number.desc()).limit(1)).first()
+        number, previous = (row.number, row.hash) if row else (0, GENESIS)
+        values: list[dict[str, Any]] = []
+        for record in records:
+            number += 1
+            at = _milliseconds(record.time or datetime.now(UTC))
+            digest = entry_hash(number, at, record, previous)
+            values.append(
+                {
+                    "tenant": tenant,
+                    "number": number,
+                    "time": at,
+                    "actor": record.actor,
+                    "role": record.role,
+                    "action": record.action,
+                    "outcome": record.outcome,
+                    "subject": record.subject,
+                    "patient_id": record.patient_id,
+                    "detail": record.detail,
+                    "previous": previous,
+                    "hash": digest,
+                }
+            )
+            previous = digest
+        session.execute(insert(audit_entry), values)
+
+    async def search(
+        self,
+        tenant: str,
+        *,
+        actor: str = "",
+        action: str = "",
+        patient_id: str = "",
+        outcome: str = "",
+        before: int | None = None,
+        limit: int = 50,
+    ) -> list[dict[str, Any]]:
+        """Return entries newest first; ``before`` is the number to continue below."""
+        query = select(audit_entry).where(audit_entry.c.tenant == tenant)
+        wanted = {"actor": actor, "action": action, "patient_id": patient_id, "outcome": outcome}
+        for column, value in wanted.items():
+            if value:
+                query = query.where(audit_entry.c[column] == value)
+        if before is not None:
+            query = query.where(audit_entry.c.number < before)
+        async with self._database.read() as session:
+            rows = (await session.execute(query.order_by(audit_entry.c.number.desc()).limit(limit))).mappings().all()
+        return [dict(row) for row in rows]
+
+    async def verify(self, tenant: str, page: int = 5000) -> ChainState:
+        """Walk the whole chain of the tenant."""
+        previous, expected = GENESIS, 1
+        async with self._database.read() as session:
+            mine = audit_entry.c.tenant == tenant
+            counted = await session.execute(select(func.count(), func.max(audit_entry.c.number)).where(mine))
+            total, newest = counted.one()  # what is written from now on is not looked at
+            newest = newest or 0
+            while True:
+                rows = (
+                    await session.execute(
+                        select(audit_entry)
+                        .where(mine, audit_entry.c.number >= expected, audit_entry.c.number <= newest)
+                        .order_by(audit_entry.c.number)
+                        .limit(page)
+                    )
+                ).all()
+                for row in rows:
+                    at = row.time if row.time.tzinfo else row.time.replace(tzinfo=UTC)
+                    record = AuditRecord(
+                        row.tenant,
+                        row.actor,
+                        row.role,
+                        row.action,
+                        row.outcome,
+                        row.subject,
+                        row.patient_id,
+                        row.detail,
+                    )
+                    if (
+                        row.number != expected
+                        or row.previous != previous
+                        or row.hash != entry_hash(row.number, at, record, previous)
+                    ):
+                        return ChainState(False, total, expected)
+                    previous, expected = row.hash, expected + 1
+                if len(rows) < page:
+                    return ChainState(expected - 1 == total, total, None if expected - 1 == total else expected)
+
+
+def _milliseconds(at: datetime) -> datetime:
+    return at.astimezone(UTC).replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+@asynccontextmanager
+async def open_audit(database: Database) -> AsyncIterator[AuditLog]:
+    """Run the writer for the length of the block."""
+    trail = AuditLog(database)
+    task = asyncio.create_task(trail.run(), name="audit-writer")
+    try:
+        yield trail
+    finally:
+        await end_task(task)

@@ -1,0 +1,1 @@
+"""HTTP as every room speaks it: the app factory, problem+json, bearer authentication, calls between services."""

@@ -1,0 +1,168 @@
+"""The outbox: an event is written in the transaction of the change it tells of, then relayed to the bus, in order, at least once.
+
+A crash between commit and relay loses nothing: the relay starts with what is not yet published. ``seq`` is the row's number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import structlog
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    RowMapping,
+    String,
+    Table,
+    Text,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from consilium_core.events import Event, EventType
+from consilium_core.ids import new_ulid
+from consilium_platform.bus import EventBus
+from consilium_platform.sql import Database
+from consilium_platform.tasks import end_task
+
+log = structlog.get_logger()
+metadata = MetaData()
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("id", String(26), nullable=False, unique=True),
+    Column("type", String(64), nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("subject", String(128), nullable=False),
+    Column("time", DateTime(timezone=True), nullable=False),
+    Column("data", Text, nullable=False),
+    Column("published_at", DateTime(timezone=True), nullable=True),
+    Index(
+        "outbox_unpublished",
+        "seq",
+        sqlite_where=text("published_at IS NULL"),
+        postgresql_where=text("published_at IS NULL"),
+    ),
+)
+_BATCH = 200
+_ADVISORY_LOCK = 0x636F6E73  # one relay at a time per PostgreSQL database
+
+
+async def add_event(
+    session: AsyncSession, type_: EventType, *, tenant: str, subject: str, data: dict[str, Any]
+) -> None:
+    """Write one event into the caller's transaction; call ``OutboxRelay.wake`` after the commit."""
+    await session.execute(insert(outbox), event_row(type_, tenant=tenant, subject=subject, data=data))
+
+
+def event_row(type_: EventType, *, tenant: str, subject: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Return the outbox row of one event, for hot paths that insert several at once."""
+    return {
+        "id": new_ulid(), "type": type_.value, "tenant": tenant, "subject": subject, "time": datetime.now(UTC),
+        "data": json.dumps(data),
+    }  # fmt: skip
+
+
+class OutboxRelay:
+    """Moves unpublished events to the bus; one task per process, woken by writers and every ``poll_s`` seconds."""
+
+    def __init__(self, database: Database, bus: EventBus, *, poll_s: float = 1.0) -> None:
+        self._database = database
+        self._bus = bus
+        self._poll_s = poll_s
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Say that something may be waiting."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Relay until cancelled; an outage of bus or database is waited out."""
+        while True:
+            try:
+                while await self.relay_once(_BATCH) == _BATCH:
+                    pass
+            except Exception as problem:
+                log.warning("outbox_relay_failed", error=type(problem).__name__)
+            try:
+                async with asyncio.timeout(self._poll_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+            finally:
+                self._wake.clear()
+
+    async def relay_once(self, batch: int = _BATCH) -> int:
+        """Publish up to ``batch`` waiting events in order of seq; return how many."""
+        if self._database.is_sqlite:  # one process, one relay: nobody else publishes between the two steps
+            rows = await self._database.query(partial(_waiting, batch=batch))
+            for row in rows:
+                await self._bus.publish(_event(dict(row)))
+            if rows:
+                await self._database.transact(partial(_mark, rows=rows))
+            return len(rows)
+        async with self._database.read() as session:
+            waiting = (
+                await session.execute(select(outbox.c.seq).where(outbox.c.published_at.is_(None)).limit(1))
+            ).first()
+        if waiting is None:
+            return 0
+        async with self._database.write() as session:
+            got = await session.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+            if not got:
+                return 0
+            rows = await session.run_sync(partial(_waiting, batch=batch))
+            for row in rows:
+                await self._bus.publish(_event(dict(row)))
+            if rows:
+                await session.run_sync(partial(_mark, rows=rows))
+            return len(rows)
+
+
+def _waiting(session: Session, batch: int) -> Sequence[RowMapping]:
+    query = select(outbox).where(outbox.c.published_at.is_(None)).order_by(outbox.c.seq).limit(batch)
+    return session.execute(query).mappings().all()
+
+
+def _mark(session: Session, rows: Sequence[RowMapping]) -> None:
+    published = update(outbox).where(outbox.c.seq.in_([row["seq"] for row in rows]))
+    session.execute(published.values(published_at=datetime.now(UTC)))
+
+
+def _event(row: dict[str, Any]) -> Event:
+    at: datetime = row["time"]
+    return Event(
+        id=row["id"],
+        type=EventType(row["type"]),
+        tenant=row["tenant"],
+        subject=row["subject"],
+        time=at if at.tzinfo else at.replace(tzinfo=UTC),
+        data=json.loads(row["data"]),
+        seq=row["seq"],
+    )
+
+
+@asynccontextmanager
+async def running_relay(database: Database, bus: EventBus) -> AsyncIterator[OutboxRelay]:
+    """Run a relay for the length of the block."""
+    relay = OutboxRelay(database, bus)
+    task = asyncio.create_task(relay.run(), name="outbox-relay")
+    try:
+        yield relay
+    finally:
+        await end_task(task)

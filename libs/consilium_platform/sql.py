@@ -1,0 +1,182 @@
+"""The database: SQLite (embedded) or PostgreSQL behind one class; one request or message is one transaction.
+
+SQLite runs in WAL mode with ``synchronous=FULL``: a committed transaction is on the disk. It has one writer at a time, so
+``write()`` takes a lock and begins immediately; ``read()`` never waits for it. Hot paths use ``transact`` and ``query``: plain functions
+of a synchronous session, which cost one hand-over to a thread on SQLite instead of several per statement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from traceback import walk_tb
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
+
+from consilium_core.errors import Unavailable
+
+T = TypeVar("T")
+_THREADS = 4  # of SQLite; more readers at once only wait for the interpreter's lock
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database does not answer; nothing was changed."""
+
+    code = "database-unavailable"
+
+
+class Database:
+    """An engine and its two kinds of transaction; open with ``open_database``."""
+
+    def __init__(self, engine: AsyncEngine, threads: Engine | None = None) -> None:
+        self.engine = engine
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="sqlite") if threads is not None else None
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        self._writer = asyncio.Lock()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """Yield a session for reading; it is rolled back at the end."""
+        with _translated():
+            async with AsyncSession(self.engine, expire_on_commit=False) as session:
+                if self.is_sqlite:  # else each statement would be a transaction of its own, and a write would stay
+                    await session.execute(text("BEGIN"))
+                yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """Yield a session whose work is committed, durably, when the block ends without an error."""
+        async with AsyncExitStack() as stack:
+            if self.is_sqlite:
+                await stack.enter_async_context(self._writer)
+            with _translated():
+                async with AsyncSession(self.engine, expire_on_commit=False) as session:
+                    if self.is_sqlite:
+                        await session.execute(text("BEGIN IMMEDIATE"))
+                    yield session
+                    await session.commit()
+
+    async def transact(self, work: Callable[[Session], T]) -> T:
+        """Run ``work`` in one write transaction; return its result once that is committed, durably."""
+        if self._threads is None:
+            async with self.write() as session:
+                return await session.run_sync(work)
+        async with self._writer:
+            return await self._in_thread(work, "BEGIN IMMEDIATE")
+
+    async def query(self, work: Callable[[Session], T]) -> T:
+        """Run ``work`` for reading and return its result; it is rolled back at the end."""
+        if self._threads is None:
+            async with self.read() as session:
+                return await session.run_sync(work)
+        return await self._in_thread(work, "BEGIN")
+
+    async def _in_thread(self, work: Callable[[Session], T], begin: str) -> T:
+        def run() -> T:
+            with Session(self._threads, expire_on_commit=False) as session:
+                session.execute(text(begin))
+                result = work(session)
+                if begin != "BEGIN":
+                    session.commit()
+                return result
+
+        with _translated():
+            return await asyncio.get_running_loop().run_in_executor(self._pool, run)
+
+    async def close(self) -> None:
+        """End the threads and the connections."""
+        if self._pool is not None:
+            await asyncio.to_thread(self._pool.shutdown)
+        if self._threads is not None:
+            self._threads.dispose()
+        await self.engine.dispose()
+
+    async def ping(self) -> None:
+        """Raise DatabaseUnavailable unless a trivial query answers within 2 s."""
+        try:
+            async with asyncio.timeout(2), self.read() as session:
+                await session.execute(text("SELECT 1"))
+        except TimeoutError as problem:
+            raise DatabaseUnavailable("The database does not answer within 2 s.") from problem
+
+
+class _translated:  # noqa: N801 - reads as a statement
+    """Turn lost connections into DatabaseUnavailable; leave everything else alone."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, DBAPIError) and _is_outage(error):
+            raise DatabaseUnavailable(
+                "The database does not answer. Try again; if it stays, tell the operator."
+            ) from error
+        if isinstance(error, OSError) and _from_driver(error):
+            raise DatabaseUnavailable("The database can't be reached.") from error
+
+
+def _from_driver(error: BaseException) -> bool:
+    """Tell the driver's OSError from one that the caller's own work raised inside the block (a file, a bus, a time limit)."""
+    names = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))
+    return any(str(name).partition(".")[0] in ("asyncpg", "aiosqlite", "sqlalchemy") for name in names)
+
+
+def _is_outage(error: DBAPIError) -> bool:
+    """Tell an outage from a mistake of ours: SQLite calls a missing column an OperationalError too."""
+    if isinstance(error.orig, sqlite3.Error):
+        words = str(error.orig)
+        return any(sign in words for sign in ("locked", "unable to open", "disk I/O", "database or disk is full"))
+    return error.connection_invalidated or isinstance(error, InterfaceError | OperationalError)
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions are begun by us, not by the driver
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "busy_timeout=10000",
+        "cache_size=-65536",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+@asynccontextmanager
+async def open_database(url: str, *, pool_size: int = 10) -> AsyncIterator[Database]:
+    """Open the engine for ``url``, yield a Database, dispose of the engine at the end.
+
+    Parameters are hidden in errors: they may be a patient's name, and errors are logged.
+    """
+    threads: Engine | None = None
+    if url.startswith("sqlite"):
+        engine = create_async_engine(url, pool_size=8, max_overflow=0, hide_parameters=True)
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        if ":memory:" not in url:
+            plain = url.replace("sqlite+aiosqlite", "sqlite", 1)
+            threads = create_engine(
+                plain,
+                pool_size=_THREADS,
+                max_overflow=0,
+                hide_parameters=True,
+                connect_args={"check_same_thread": False},
+            )
+            event.listen(threads, "connect", _prepare_sqlite)
+    else:
+        engine = create_async_engine(
+            url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, pool_timeout=10, hide_parameters=True
+        )
+    database = Database(engine, threads)
+    try:
+        yield database
+    finally:
+        await database.close()

@@ -1,0 +1,1 @@
+"""Fakes and real servers for tests; never imported by product code."""

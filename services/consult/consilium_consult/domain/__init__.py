@@ -1,0 +1,1 @@
+"""Nouns and state machines of consultations and reports, pure."""

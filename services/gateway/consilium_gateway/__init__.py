@@ -1,0 +1,1 @@
+"""The one public door: sign-in, tokens, site enrolment and polling, events, audit reading, routing, the web client's files."""

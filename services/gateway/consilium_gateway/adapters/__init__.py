@@ -1,0 +1,1 @@
+"""The outside: tables, other services over HTTP and WebSocket, the web client's files."""

@@ -1,0 +1,1 @@
+"""Transport in: thin endpoints over the flows."""

@@ -1,0 +1,1 @@
+"""Pure rules: routes, command life, codes, limits, OpenAPI merging."""

@@ -1,0 +1,172 @@
+"""WADO-RS: frames, rendered pictures and thumbnails (PS3.18 10.4.1.1.2 to .4, 10.4.1.1.6)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+
+from fastapi import APIRouter, Depends, Request, Response
+from starlette.responses import StreamingResponse
+
+from consilium_archive.errors import NotArchived
+from consilium_archive.reader import Place, Scope
+from consilium_core.roles import Permission, Principal
+from consilium_dicom.frames import FrameIndex
+from consilium_imaging.api_qido import base_url
+from consilium_imaging.errors import NotAPicture, RequestInvalid
+from consilium_imaging.frame_media import FrameForm, choose_form
+from consilium_imaging.multipart import in_order, new_boundary
+from consilium_imaging.pictures import Wish
+from consilium_imaging.wado import ViewDesk, cache_headers, etag, not_modified, scope, unchanged, wish_of
+from consilium_platform.http.auth import require
+
+_MAX_FRAMES = 10_000
+_THUMBNAIL = (256, 256)
+
+
+def frames_router(desk: ViewDesk) -> APIRouter:
+    """Return the addresses of frames, pictures and thumbnails."""
+    router = APIRouter(prefix="/dicomweb/studies/{study}")
+    reader = require(Permission.STUDY_READ)
+    of_instance = "/series/{series}/instances/{instance}"
+
+    @router.get(of_instance + "/frames/{frames}")
+    async def frames(
+        study: str, series: str, instance: str, frames: str, request: Request, principal: Principal = Depends(reader)
+    ) -> Response:
+        place, index = await _instance(desk, principal, scope(study, series, instance))
+        return await frames_answer(desk, request, place, index, frame_numbers(frames))
+
+    @router.get(of_instance + "/frames/{frame}/rendered")
+    async def rendered_frame(
+        study: str, series: str, instance: str, frame: str, request: Request, principal: Principal = Depends(reader)
+    ) -> Response:
+        place, index = await _instance(desk, principal, scope(study, series, instance))
+        return await _picture(desk, request, place, index, _one_frame(frame), wish_of(request))
+
+    @router.get(of_instance + "/rendered")
+    async def rendered(
+        study: str, series: str, instance: str, request: Request, principal: Principal = Depends(reader)
+    ) -> Response:
+        place, index = await _instance(desk, principal, scope(study, series, instance))
+        return await _picture(desk, request, place, index, 0, wish_of(request))
+
+    @router.get(of_instance + "/frames/{frame}/thumbnail")
+    async def frame_thumbnail(
+        study: str, series: str, instance: str, frame: str, request: Request, principal: Principal = Depends(reader)
+    ) -> Response:
+        place, index = await _instance(desk, principal, scope(study, series, instance))
+        wish = wish_of(request, viewport=_THUMBNAIL)
+        return await _picture(desk, request, place, index, _one_frame(frame), wish)
+
+    @router.get(of_instance + "/thumbnail")
+    async def instance_thumbnail(
+        study: str, series: str, instance: str, request: Request, principal: Principal = Depends(reader)
+    ) -> Response:
+        return await _thumbnail(desk, request, principal, scope(study, series, instance))
+
+    @router.get("/series/{series}/thumbnail")
+    async def series_thumbnail(
+        study: str, series: str, request: Request, principal: Principal = Depends(reader)
+    ) -> Response:
+        return await _thumbnail(desk, request, principal, scope(study, series))
+
+    @router.get("/thumbnail")
+    async def study_thumbnail(study: str, request: Request, principal: Principal = Depends(reader)) -> Response:
+        return await _thumbnail(desk, request, principal, scope(study))
+
+    return router
+
+
+def frame_numbers(text: str) -> list[int]:
+    """Return the frames of a list such as ``1,3``, counted from 0; raise RequestInvalid."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and len(part) <= 7 and int(part) >= 1 for part in parts) or len(parts) > _MAX_FRAMES:
+        raise RequestInvalid("frames is a list of numbers from 1, separated by commas.", parameter="frames")
+    return [int(part) - 1 for part in parts]
+
+
+def _one_frame(text: str) -> int:
+    numbers = frame_numbers(text)
+    if len(numbers) != 1:
+        raise RequestInvalid("A picture is drawn of one frame.", parameter="frames")
+    return numbers[0]
+
+
+async def _instance(desk: ViewDesk, principal: Principal, asked: Scope) -> tuple[Place, FrameIndex]:
+    """Return the instance and its frames once the view is in the audit trail."""
+    await desk.views.once(principal, "study.view", asked.study_uid)
+    place, index = await desk.reader.frame_index(principal.tenant, asked)
+    if index is None:
+        raise NotAPicture("The instance has no frames.", sop_class_uid=place.sop_class_uid)
+    return place, index
+
+
+async def frames_answer(
+    desk: ViewDesk, request: Request, place: Place, index: FrameIndex, frames: list[int]
+) -> Response:
+    """Return the frames (counted from 0) in the form that the client takes."""
+    missing = [number + 1 for number in frames if number >= index.count]
+    if missing:
+        raise NotArchived(f"There is no frame {missing[0]}: the instance has {index.count}.", frames=index.count)
+    form = choose_form(request, place.transfer_syntax_uid, len(frames))
+    tag = etag("frames", place.sha256, form, *frames)
+    if unchanged(request, tag):
+        return not_modified(tag)
+    read = desk.pictures.native if form.decoded else desk.pictures.stored
+    first = await read(place, index, frames[0])
+    if not form.parts:
+        return Response(first, 200, cache_headers(tag), form.content_type)
+    boundary = new_boundary()
+    url = f"{base_url(request, desk.settings)}/studies/{place.study_uid}/series/{place.series_uid}"
+    heads = [
+        f"\r\n--{boundary}\r\nContent-Type: {form.content_type}\r\n"
+        f"Content-Location: {url}/instances/{place.sop_instance_uid}/frames/{number + 1}\r\n\r\n".encode()
+        for number in frames
+    ]
+    tail = f"\r\n--{boundary}--\r\n".encode()
+    media = f'multipart/related; type="{form.media}"; boundary={boundary}'
+    if len(frames) == 1:
+        return Response(b"".join((heads[0], first, tail)), 200, cache_headers(tag), media)
+    return StreamingResponse(_stream(desk, place, index, frames, heads, tail, form), 200, cache_headers(tag), media)
+
+
+async def _stream(
+    desk: ViewDesk,
+    place: Place,
+    index: FrameIndex,
+    frames: list[int],
+    heads: list[bytes],
+    tail: bytes,
+    form: FrameForm,
+) -> AsyncIterator[bytes]:
+    read = desk.pictures.native if form.decoded else desk.pictures.stored
+    reads = [partial(read, place, index, number) for number in frames]
+    async for chunk in in_order(list(zip(heads, [[one] for one in reads], strict=True)), desk.settings.retrieve_ahead):
+        yield chunk
+    yield tail
+
+
+async def _picture(
+    desk: ViewDesk, request: Request, place: Place, index: FrameIndex, frame: int, wish: Wish
+) -> Response:
+    tag = etag("picture", place.sha256, frame, wish)
+    if unchanged(request, tag):
+        return not_modified(tag)
+    drawn = await desk.pictures.picture(place, index, frame, wish)
+    return Response(drawn, 200, cache_headers(tag), f"image/{wish.fmt}")
+
+
+async def _thumbnail(desk: ViewDesk, request: Request, principal: Principal, asked: Scope) -> Response:
+    """Draw the middle frame of the middle instance that has any."""
+    await desk.views.once(principal, "study.view", asked.study_uid)
+    places = [place for place in await desk.reader.places(principal.tenant, asked) if place.frames]
+    if not places:
+        raise NotAPicture("There is nothing to draw here.")
+    chosen = places[len(places) // 2]
+    named = Scope(chosen.study_uid, chosen.series_uid, chosen.sop_instance_uid)
+    place, index = await desk.reader.frame_index(principal.tenant, named)
+    if index is None:
+        raise NotAPicture("There is nothing to draw here.")
+    wish = wish_of(request, viewport=_THUMBNAIL)
+    return await _picture(desk, request, place, index, index.count // 2, wish)

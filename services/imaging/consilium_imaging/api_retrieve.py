@@ -1,0 +1,133 @@
+"""WADO-RS: originals, metadata and bulk data (PS3.18 10.4)."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from consilium_archive.errors import NotArchived
+from consilium_archive.packing import json_array, plain, zlib_stream
+from consilium_archive.reader import Scope
+from consilium_core.roles import Permission, Principal
+from consilium_dicom.json_model import bulk_place
+from consilium_dicom.scan import UNDEFINED
+from consilium_imaging.api_frames import frames_answer
+from consilium_imaging.api_qido import base_url
+from consilium_imaging.multipart import Piece, body_of, length_of, new_boundary
+from consilium_imaging.negotiate import json_type, ranges, refuse
+from consilium_imaging.wado import ViewDesk, cache_headers, etag, not_modified, originals_answer, scope, unchanged
+from consilium_platform.http.auth import require
+
+_OCTETS = "application/octet-stream"
+_INFLATE_HERE_BYTES = 256 << 10  # about 1 ms; more is done in a thread
+
+
+def retrieve_router(desk: ViewDesk) -> APIRouter:
+    """Return the addresses of originals, metadata and bulk data."""
+    router = APIRouter(prefix="/dicomweb/studies/{study}")
+    reader = require(Permission.STUDY_READ)
+
+    @router.get("/metadata")
+    async def study_metadata(study: str, request: Request, principal: Principal = Depends(reader)) -> Response:
+        return await _metadata(desk, request, principal, scope(study))
+
+    @router.get("/series/{series}/metadata")
+    async def series_metadata(
+        study: str, series: str, request: Request, principal: Principal = Depends(reader)
+    ) -> Response:
+        return await _metadata(desk, request, principal, scope(study, series))
+
+    @router.get("/series/{series}/instances/{instance}/metadata")
+    async def instance_metadata(
+        study: str, series: str, instance: str, request: Request, principal: Principal = Depends(reader)
+    ) -> Response:
+        return await _metadata(desk, request, principal, scope(study, series, instance))
+
+    @router.get("/series/{series}/instances/{instance}/bulkdata/{path:path}")
+    async def bulk(
+        study: str, series: str, instance: str, path: str, request: Request, principal: Principal = Depends(reader)
+    ) -> Response:
+        return await _bulk(desk, request, principal, scope(study, series, instance), path)
+
+    @router.get("")
+    async def study_originals(study: str, request: Request, principal: Principal = Depends(reader)) -> Response:
+        return await _originals(desk, request, principal, scope(study))
+
+    @router.get("/series/{series}")
+    async def series_originals(
+        study: str, series: str, request: Request, principal: Principal = Depends(reader)
+    ) -> Response:
+        return await _originals(desk, request, principal, scope(study, series))
+
+    @router.get("/series/{series}/instances/{instance}")
+    async def original(
+        study: str, series: str, instance: str, request: Request, principal: Principal = Depends(reader)
+    ) -> Response:
+        return await _originals(desk, request, principal, scope(study, series, instance))
+
+    return router
+
+
+async def _originals(desk: ViewDesk, request: Request, principal: Principal, asked: Scope) -> Response:
+    if asked.series_uid:
+        await desk.views.once(principal, "study.retrieve", asked.study_uid)
+    else:
+        await desk.views.study(principal, "study.retrieve", asked.study_uid)
+    places = await desk.reader.places(principal.tenant, asked)
+    return originals_answer(desk, request, places, base_url(request, desk.settings))
+
+
+async def _metadata(desk: ViewDesk, request: Request, principal: Principal, asked: Scope) -> Response:
+    media = json_type(request)
+    if asked.series_uid:
+        await desk.views.once(principal, "study.view", asked.study_uid)
+    else:
+        await desk.views.study(principal, "study.view", asked.study_uid, "metadata")
+    pieces = await desk.reader.metadata(principal.tenant, asked)
+    tag = etag("metadata", media, *((piece.adler, piece.plain_bytes) for piece in pieces))
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Accept, Accept-Encoding, Authorization"}
+    if unchanged(request, tag):
+        return Response(status_code=304, headers=headers)
+    if _takes_deflate(request):
+        return Response(zlib_stream(json_array(pieces)), 200, headers | {"Content-Encoding": "deflate"}, media)
+    large = sum(piece.plain_bytes for piece in pieces) > _INFLATE_HERE_BYTES
+    body = await desk.pictures.run(lambda: plain(json_array(pieces))) if large else plain(json_array(pieces))
+    return Response(body, 200, headers, media)
+
+
+def _takes_deflate(request: Request) -> bool:
+    """Tell whether the client takes the stored pieces as they are, joined into one zlib stream."""
+    codings = [one.strip().lower() for one in request.headers.get("accept-encoding", "").split(",")]
+    return any(one.split(";")[0] == "deflate" and not one.replace(" ", "").endswith(";q=0") for one in codings)
+
+
+async def _bulk(desk: ViewDesk, request: Request, principal: Principal, asked: Scope, path: str) -> Response:
+    await desk.views.once(principal, "study.view", asked.study_uid)
+    place, index = await desk.reader.frame_index(principal.tenant, asked)
+    if path.upper() == "7FE00010" and index is not None and index.encapsulated:
+        return await frames_answer(desk, request, place, index, list(range(index.count)))
+    wanted = next((one for one in ranges(request) if one.covers(_OCTETS) or one.media == "multipart/related"), None)
+    if wanted is None or (wanted.multipart_type and wanted.multipart_type not in (_OCTETS, "*/*", "application/*")):
+        raise refuse(request, [_OCTETS, f'multipart/related; type="{_OCTETS}"'])
+    tag = etag("bulk", place.sha256, path, bool(wanted.multipart_type))
+    if unchanged(request, tag):
+        return not_modified(tag)
+    whole = await desk.reader.original(place)
+    value = await desk.pictures.run(lambda: _bulk_value(whole, path))
+    if not wanted.multipart_type:
+        return Response(value, 200, cache_headers(tag), _OCTETS)
+
+    async def read() -> bytes:
+        return value
+
+    boundary = new_boundary()
+    pieces = [Piece(_OCTETS, str(request.url.path), len(value), [read])]
+    body = b"".join([chunk async for chunk in body_of(pieces, boundary, 1)])
+    headers = cache_headers(tag) | {"Content-Length": str(length_of(pieces, boundary))}
+    return Response(body, 200, headers, f'multipart/related; type="{_OCTETS}"; boundary={boundary}')
+
+
+def _bulk_value(whole: bytes, path: str) -> bytes:
+    buffer, offset, length = bulk_place(whole, path)
+    if length == UNDEFINED:
+        raise NotArchived("This value has no plain form: retrieve the frames.")
+    return bytes(buffer[offset : offset + length])

@@ -1,0 +1,79 @@
+"""Write ``multipart/related`` answers (RFC 2387, PS3.18 8.6.1) with their length known beforehand, reading ahead a bounded distance."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+Read = Callable[[], Awaitable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One part: its headers and the reads that give its body, in order; they are made when their turn comes."""
+
+    content_type: str
+    location: str
+    size_bytes: int
+    reads: Iterable[Read]
+
+
+def new_boundary() -> str:
+    """Return a boundary that no body holds by chance (128 random bits)."""
+    return f"consilium-{secrets.token_hex(16)}"
+
+
+def _head(piece: Piece, boundary: str) -> bytes:
+    return (
+        f"\r\n--{boundary}\r\nContent-Type: {piece.content_type}\r\nContent-Length: {piece.size_bytes}\r\n"
+        f"Content-Location: {piece.location}\r\n\r\n"
+    ).encode("latin-1")
+
+
+def _tail(boundary: str) -> bytes:
+    return f"\r\n--{boundary}--\r\n".encode()
+
+
+def length_of(pieces: Sequence[Piece], boundary: str) -> int:
+    """Return the length in bytes of the whole body."""
+    return sum(len(_head(piece, boundary)) + piece.size_bytes for piece in pieces) + len(_tail(boundary))
+
+
+async def body_of(pieces: Sequence[Piece], boundary: str, ahead: int) -> AsyncIterator[bytes]:
+    """Yield the body; at most ``ahead`` reads run before the client has taken what came before."""
+    async for chunk in in_order(((_head(piece, boundary), piece.reads) for piece in pieces), ahead):
+        yield chunk
+    yield _tail(boundary)
+
+
+async def in_order(parts: Iterable[tuple[bytes, Iterable[Read]]], ahead: int) -> AsyncIterator[bytes]:
+    """Yield each head and what its reads give, in order, with at most ``ahead`` reads running."""
+    plan: Iterator[tuple[bytes, Read]] = (
+        (head if number == 0 else b"", read) for head, reads in parts for number, read in enumerate(reads)
+    )
+    running: deque[tuple[bytes, asyncio.Task[bytes]]] = deque()
+    try:
+        while True:
+            for head, read in islice(plan, ahead - len(running)):
+                running.append((head, asyncio.create_task(_awaited(read), name="retrieve-ahead")))
+            if not running:
+                return
+            head, task = running[0]
+            data = await task
+            running.popleft()
+            if head:
+                yield head
+            yield data
+    finally:
+        for _, task in running:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in running), return_exceptions=True)
+
+
+async def _awaited(read: Read) -> bytes:
+    async with asyncio.timeout(60):
+        return await read()

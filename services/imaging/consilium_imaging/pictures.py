@@ -1,0 +1,155 @@
+"""Frames and pictures of stored objects: range reads, decoding and drawing in a bounded thread pool, a bounded picture cache.
+
+Flows in: a place in the archive and a wish; flows out: bytes. At most ``queue`` pictures wait; more are told to come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from consilium_archive.errors import NotArchived
+from consilium_archive.reader import ArchiveReader, Place
+from consilium_dicom.codecs import decode_frame
+from consilium_dicom.frames import FrameIndex, frame_bytes
+from consilium_dicom.header import Header, read_header
+from consilium_dicom.luts import PixelTables, read_tables
+from consilium_dicom.render import VoiFunction, render
+from consilium_imaging.errors import RenderBusy
+
+_WHOLE_BELOW_BYTES = 4 << 20
+_CONTEXTS = 256
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a picture shall look; ``window`` is (center, width) in modality units, ``viewport`` (width, height) in pixels."""
+
+    window: tuple[float, float] | None = None
+    voi: VoiFunction | None = None
+    viewport: tuple[int, int] | None = None
+    fmt: Literal["jpeg", "png"] = "jpeg"
+    quality: int = 90
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    header: Header
+    tables: PixelTables
+
+
+class Pictures:
+    """Serves frames; ``close`` ends its threads."""
+
+    def __init__(self, reader: ArchiveReader, *, threads: int, queue: int, cache_bytes: int) -> None:
+        self._reader = reader
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="render")
+        self._bound = threads + queue
+        self._busy = 0
+        self._contexts: OrderedDict[str, _Context] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, int, Wish], bytes] = OrderedDict()
+        self._cache_bound = cache_bytes
+        self._cache_bytes = 0
+
+    async def stored(self, place: Place, index: FrameIndex, frame: int) -> bytes:
+        """Return frame ``frame`` (from 0) as it is stored."""
+        _check(index, frame)
+        if index.inflated:
+            data = await self._reader.original(place)
+            return await self._work(lambda: frame_bytes(data, index, frame, read_header(data)))
+        wanted = index.ranges(frame)
+        start, stop = wanted[0][0], max(offset + length for offset, length in wanted)
+        span = await self._reader.original_range(place, start, stop - start)
+        if len(wanted) == 1 and index.encapsulated:
+            return span
+        return index.join(frame, [span[at - start : at - start + length] for at, length in wanted])
+
+    async def native(self, place: Place, index: FrameIndex, frame: int) -> bytes:
+        """Return frame ``frame`` decoded: samples in little endian, colour by pixel."""
+        context, data = await self._frame(place, index, frame)
+        return await self._work(lambda: _little_endian(context.header, data))
+
+    async def picture(self, place: Place, index: FrameIndex, frame: int, wish: Wish) -> bytes:
+        """Return frame ``frame`` drawn as JPEG or PNG."""
+        key = (place.sha256, frame, wish)
+        known = self._cache.get(key)
+        if known is not None:
+            self._cache.move_to_end(key)
+            return known
+        context, data = await self._frame(place, index, frame)
+        drawn = await self._work(
+            lambda: render(
+                data, context.header, window=wish.window, voi_function=wish.voi, viewport=wish.viewport,
+                fmt=wish.fmt, quality=wish.quality, tables=context.tables, frame_number=frame,
+            )
+        )  # fmt: skip
+        self._remember(key, drawn)
+        return drawn
+
+    async def header(self, place: Place, index: FrameIndex) -> Header:
+        """Return the instance's header."""
+        return (await self._context(place, index, None)).header
+
+    async def _frame(self, place: Place, index: FrameIndex, frame: int) -> tuple[_Context, bytes]:
+        _check(index, frame)
+        small = place.size_bytes <= _WHOLE_BELOW_BYTES and index.count == 1
+        if (small and place.sha256 not in self._contexts) or index.inflated:
+            whole = await self._reader.original(place)
+            context = await self._context(place, index, whole)
+            return context, await self._work(lambda: frame_bytes(whole, index, frame, context.header))
+        return await self._context(place, index, None), await self.stored(place, index, frame)
+
+    async def _context(self, place: Place, index: FrameIndex, whole: bytes | None) -> _Context:
+        known = self._contexts.get(place.sha256)
+        if known is not None:
+            self._contexts.move_to_end(place.sha256)
+            return known
+        if whole is None and index.inflated:
+            whole = await self._reader.original(place)
+        # The first frame lies behind everything that describes it.
+        data = whole or await self._reader.original_range(place, 0, index.ranges(0)[0][0])
+        context = await self._work(lambda: _Context(read_header(data), read_tables(data)))
+        self._contexts[place.sha256] = context
+        while len(self._contexts) > _CONTEXTS:
+            self._contexts.popitem(last=False)
+        return context
+
+    def _remember(self, key: tuple[str, int, Wish], drawn: bytes) -> None:
+        if len(drawn) > self._cache_bound // 8:
+            return
+        self._cache_bytes += len(drawn) - len(self._cache.pop(key, b""))
+        self._cache[key] = drawn
+        while self._cache_bytes > self._cache_bound:
+            self._cache_bytes -= len(self._cache.popitem(last=False)[1])
+
+    async def _work(self, work: Callable[[], T]) -> T:
+        if self._busy >= self._bound:
+            raise RenderBusy("Too many pictures wait to be drawn. Try again in a moment.", retry_after_s=1.0)
+        self._busy += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            self._busy -= 1
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run other CPU work of the room in the same bounded pool."""
+        return await self._work(work)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _check(index: FrameIndex, frame: int) -> None:
+    if not 0 <= frame < index.count:
+        raise NotArchived(f"There is no frame {frame + 1}: the instance has {index.count}.", frames=index.count)
+
+
+def _little_endian(header: Header, data: bytes) -> bytes:
+    samples = decode_frame(header, data)
+    return samples.astype(samples.dtype.newbyteorder("<"), copy=False).tobytes()

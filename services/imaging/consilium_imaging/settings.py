@@ -1,0 +1,28 @@
+"""Settings of imaging, from ``CONSILIUM_IMAGING_*``."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from consilium_platform.settings import RoomSettings
+
+
+class ImagingSettings(RoomSettings):
+    """How large answers may be, and how many pictures are drawn at once."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="CONSILIUM_IMAGING_")
+
+    public_url: str | None = Field(default=None, description="Scheme and host of Retrieve URLs; unset: the request's.")
+    page_usual: int = Field(default=50, ge=1, le=200, description="Answers of a search that names no limit.")
+    page_most: int = Field(default=200, ge=1, le=10_000, description="Most studies or series of one page.")
+    page_most_instances: int = Field(default=5000, ge=1, le=100_000, description="Most instances of one page.")
+    render_threads: int = Field(default=2, ge=1, le=64, description="Threads that decode and draw.")
+    render_queue: int = Field(default=64, ge=1, le=10_000, description="Pictures that may wait; more answer 429.")
+    picture_cache_bytes: int = Field(default=64 << 20, ge=0, description="Memory of drawn pictures, bytes.")
+    retrieve_ahead: int = Field(default=4, ge=1, le=64, description="Objects read ahead of a retrieving client.")
+    view_audit_window_s: float = Field(
+        default=60.0,
+        ge=0,
+        description="Frame views of one study by one person within this time are one entry, seconds.",
+    )

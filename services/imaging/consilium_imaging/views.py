@@ -1,0 +1,72 @@
+"""The audit of views: nothing is sent before its entry is durable; scrolling through a study is one entry a minute, not 600.
+
+``once`` remembers (person, study, act) for the window. Concurrent first views wait for the same entry; a failed entry is
+forgotten, so that the next view tries again. At most ``bound`` memories; the oldest go first (an entry more, never less).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+
+from consilium_archive.reader import ArchiveReader
+from consilium_core.clock import Clock
+from consilium_core.roles import Principal
+from consilium_platform.audit import AuditLog
+
+_Memory = tuple[float, "asyncio.Future[None]"]
+
+
+class ViewAudit:
+    """Writes the entries of imaging."""
+
+    def __init__(
+        self, audit: AuditLog, reader: ArchiveReader, clock: Clock, window_s: float, bound: int = 10_000
+    ) -> None:
+        self._audit = audit
+        self._reader = reader
+        self._clock = clock
+        self._window_s = window_s
+        self._bound = bound
+        self._seen: OrderedDict[tuple[str, str, str, str], _Memory] = OrderedDict()
+
+    async def study(self, principal: Principal, action: str, study_uid: str, detail: str = "") -> None:
+        """Write an entry now; raise NotArchived for a study that is not the tenant's."""
+        patient_id = await self._reader.patient_of(principal.tenant, study_uid)
+        await self._audit.act(principal, action, subject=study_uid, patient_id=patient_id, detail=detail)
+
+    async def once(self, principal: Principal, action: str, study_uid: str, detail: str = "") -> None:
+        """Write an entry unless the same person did the same with the study within the window."""
+        await self._once(principal, action, study_uid, lambda: self.study(principal, action, study_uid, detail))
+
+    async def search(self, principal: Principal, level: str, what: str) -> None:
+        """Write an entry for a search; ``what`` names the keys, not their values."""
+        subject = f"{level}?{what}"[:250]
+        await self._once(
+            principal, "study.search", subject, lambda: self._audit.act(principal, "study.search", subject=subject)
+        )
+
+    async def _once(
+        self, principal: Principal, action: str, subject: str, write: Callable[[], Awaitable[None]]
+    ) -> None:
+        key = (principal.tenant, principal.subject, action, subject)
+        now = self._clock.monotonic()
+        known = self._seen.get(key)
+        if known is not None and now - known[0] < self._window_s:
+            await asyncio.shield(known[1])
+            return
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._seen[key] = (now, written)
+        self._seen.move_to_end(key)
+        while len(self._seen) > self._bound:
+            self._seen.popitem(last=False)
+        try:
+            await write()
+        except BaseException as problem:
+            if self._seen.get(key) == (now, written):
+                del self._seen[key]
+            written.set_exception(problem if isinstance(problem, Exception) else RuntimeError("view was cancelled"))
+            written.exception()  # nobody may be waiting for it
+            raise
+        written.set_result(None)

@@ -1,0 +1,104 @@
+"""STOW-RS: ``POST /dicomweb/studies[/{study}]`` (PS3.18 10.5)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from consilium_archive.stages import Indexed
+from consilium_archive.writer import ArchiveWriter
+from consilium_core.roles import Permission, Principal
+from consilium_dicom.uids import is_valid_uid
+from consilium_ingest.errors import BodyInvalid, MediaTypeUnsupported, NothingReadable
+from consilium_ingest.multipart import boundary_of, media_type, single, split
+from consilium_ingest.settings import IngestSettings
+from consilium_ingest.spool import Part, Spool
+from consilium_ingest.stow import Answer, Sender, store_parts
+from consilium_ingest.stow_json import response_body, status_of_answers, unreadable
+from consilium_platform.audit import AuditLog
+from consilium_platform.http.auth import require
+
+DICOM_JSON = "application/dicom+json"
+
+
+@dataclass(frozen=True)
+class StowDesk:
+    """What the endpoint needs of its room."""
+
+    writer: ArchiveWriter
+    spool: Spool
+    audit: AuditLog
+    settings: IngestSettings
+
+
+def stow_router(desk: StowDesk) -> APIRouter:
+    """Return the two STOW-RS addresses."""
+    router = APIRouter()
+    storer = require(Permission.STUDY_STORE)
+
+    @router.post("/dicomweb/studies")
+    async def store(request: Request, principal: Principal = Depends(storer)) -> Response:
+        return await _store(desk, request, principal, "")
+
+    @router.post("/dicomweb/studies/{study_uid}")
+    async def store_into(study_uid: str, request: Request, principal: Principal = Depends(storer)) -> Response:
+        if not is_valid_uid(study_uid):
+            raise BodyInvalid("The path does not name a Study Instance UID.")
+        return await _store(desk, request, principal, study_uid)
+
+    return router
+
+
+async def _store(desk: StowDesk, request: Request, principal: Principal, study_uid: str) -> Response:
+    _check_accept(request.headers.get("accept", "*/*"))
+    parts = _parts(request, desk.spool)
+    sender = Sender(principal.tenant, study_uid)
+    answers = await store_parts(desk.writer, parts, sender, in_flight=desk.settings.objects_in_flight)
+    await _audit(desk.audit, principal, answers)
+    if unreadable(answers):
+        facts = [answer.facts for answer in answers if not isinstance(answer, Indexed)]
+        first = next(answer for answer in answers if not isinstance(answer, Indexed))
+        raise NothingReadable(f"No part of the request can be stored. {first.detail}", parts=facts[:20])
+    body = response_body(answers, f"{desk.settings.public_url or str(request.base_url).rstrip('/')}/dicomweb")
+    headers = {"Retry-After": "2"} if status_of_answers(answers) == 503 else None
+    return Response(json.dumps(body, ensure_ascii=False), status_of_answers(answers), headers, DICOM_JSON)
+
+
+def _check_accept(accept: str) -> None:
+    wanted = {media_type(part)[0] for part in accept.split(",")}
+    if not wanted & {"", "*/*", "application/*", DICOM_JSON, "application/json"}:
+        raise MediaTypeUnsupported(
+            f"Answers are {DICOM_JSON}; the request accepts only {accept[:80]}.", accept=accept[:80]
+        )
+
+
+def _parts(request: Request, spool: Spool) -> AsyncGenerator[Part]:
+    kind, parameters = media_type(request.headers.get("content-type", ""))
+    if kind == "application/dicom":
+        return single(request.stream(), spool)
+    if kind != "multipart/related":
+        raise MediaTypeUnsupported(
+            f'Send multipart/related; type="application/dicom" or application/dicom, not {kind[:60] or "nothing"}.'
+        )
+    return split(request.stream(), boundary_of(parameters), spool)
+
+
+async def _audit(audit: AuditLog, principal: Principal, answers: list[Answer]) -> None:
+    """Write one entry per request: what came in for whom, and how much was refused."""
+    stored = [answer for answer in answers if isinstance(answer, Indexed)]
+    refused = [answer.code for answer in answers if not isinstance(answer, Indexed)]
+    studies = sorted({answer.study_uid for answer in stored})
+    detail = f"stored {len(stored)}" + (
+        f", refused {len(refused)}: {', '.join(sorted(set(refused)))}" if refused else ""
+    )
+    await audit.act(
+        principal,
+        "instance.store",
+        "success" if stored else "failure",
+        subject=" ".join(studies)[:256],
+        patient_id=stored[0].patient_id[:128] if stored else "",
+        detail=detail,
+    )

@@ -1,0 +1,60 @@
+"""Ingest's one composition root: opens the writer and the spool, wires the addresses, closes in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+
+from fastapi import FastAPI
+
+from consilium_archive.writer import WriterLimits, open_writer
+from consilium_ingest.api_stow import StowDesk, stow_router
+from consilium_ingest.api_uploads import uploads_router
+from consilium_ingest.settings import IngestSettings
+from consilium_ingest.spool import Budget, Spool, sweep
+from consilium_ingest.upload_ingest import UploadIngest
+from consilium_ingest.upload_rows import UploadRows
+from consilium_ingest.uploads import Uploads
+from consilium_platform.http.app import create_app
+from consilium_platform.platform import Platform
+from consilium_platform.tasks import end_task
+
+
+@asynccontextmanager
+async def open_service(platform: Platform, settings: IngestSettings | None = None) -> AsyncIterator[FastAPI]:
+    """Yield ingest's app; the writer runs for the length of the block."""
+    settings = settings or IngestSettings.load()
+    folder = settings.spool_dir or platform.settings.data_dir / "spool"
+    await asyncio.to_thread(sweep, folder)
+    spool = Spool(folder, Budget(settings.memory_bytes), settings.spool_above_bytes, settings.max_object_bytes)
+    limits = WriterLimits(threads=settings.worker_threads, decode=settings.decode_frames)
+    async with AsyncExitStack() as stack:
+        writer = await stack.enter_async_context(
+            open_writer(platform.database, platform.blobs, platform.outbox, limits)
+        )
+        app = create_app("ingest", platform)
+        uploads = Uploads(
+            UploadRows(platform.database),
+            platform.blobs,
+            max_bytes=settings.max_object_bytes,
+            chunk_bytes=settings.upload_chunk_bytes,
+        )
+        if platform.database.is_sqlite:
+            await uploads.rows.release_all()
+        keep = timedelta(hours=settings.upload_keep_hours)
+        ingest = UploadIngest(uploads, writer, spool, platform.audit, keep=keep)
+        await stack.enter_async_context(_running(ingest))
+        app.include_router(uploads_router(uploads))
+        app.include_router(stow_router(StowDesk(writer, spool, platform.audit, settings)))
+        yield app
+
+
+@asynccontextmanager
+async def _running(ingest: UploadIngest) -> AsyncIterator[None]:
+    task = asyncio.create_task(ingest.run(), name="upload-ingest")
+    try:
+        yield
+    finally:
+        await end_task(task)

@@ -1,0 +1,136 @@
+"""Split a ``multipart/related`` body into parts while it arrives (RFC 2387, PS3.18 8.6), with bounded memory.
+
+Flows in: chunks of the request; flows out: complete ``Part``s in order. A part without its closing boundary is never yielded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from email.message import Message
+
+from python_multipart.exceptions import ParseError
+from python_multipart.multipart import MultipartParser
+from starlette.requests import ClientDisconnect
+
+from consilium_ingest.errors import BodyInvalid, MediaTypeUnsupported
+from consilium_ingest.spool import Part, Spool
+
+_MAX_PARTS = 100_000
+
+
+def media_type(header: str) -> tuple[str, dict[str, str]]:
+    """Return (type/subtype, parameters), lower-case names, quotes removed."""
+    message = Message()
+    message["content-type"] = header
+    found = message.get_params(failobj=[], header="content-type")
+    parameters = {name.lower(): value for name, value in found[1:]}
+    return (found[0][0].lower() if found else ""), parameters
+
+
+def boundary_of(parameters: dict[str, str]) -> bytes:
+    """Return the boundary of a multipart/related request that carries DICOM files; raise MediaTypeUnsupported."""
+    inner = parameters.get("type", "application/dicom").lower()
+    if inner != "application/dicom":
+        raise MediaTypeUnsupported(f"Send multipart/related with type application/dicom, not {inner[:60]}.")
+    boundary = parameters.get("boundary", "")
+    if not 1 <= len(boundary) <= 70:
+        raise BodyInvalid("The multipart boundary is missing or too long (RFC 2046 5.1.1).")
+    return boundary.encode("latin-1", "replace")
+
+
+class _Splitter:
+    """Collects what the parser finds in one chunk."""
+
+    def __init__(self, boundary: bytes, spool: Spool) -> None:
+        self.spool = spool
+        self.current: Part | None = None
+        self.done: list[Part] = []
+        self.count = 0
+        self.ended = False
+        self._name = b""
+        self._value = b""
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin, "on_part_data": self._data, "on_part_end": self._end,
+                "on_header_field": self._header_name, "on_header_value": self._header_value,
+                "on_header_end": self._header_end, "on_end": self._finished,
+            },
+        )  # fmt: skip
+
+    def feed(self, chunk: bytes) -> None:
+        try:
+            self._parser.write(chunk)
+        except ParseError as problem:
+            raise BodyInvalid(f"The multipart body is broken: {problem}.") from problem
+
+    def _begin(self) -> None:
+        self.count += 1
+        if self.count > _MAX_PARTS:
+            raise BodyInvalid(f"A request may have at most {_MAX_PARTS} parts.")
+        self.current = self.spool.part()
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self.current is not None:
+            self.current.write(memoryview(data)[start:end])
+
+    def _end(self) -> None:
+        if self.current is not None:
+            self.done.append(self.current)
+            self.current = None
+
+    def _header_name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        if self._name.lower() == b"content-type" and self.current is not None:
+            self.current.content_type = self._value.decode("latin-1").strip()
+        self._name = self._value = b""
+
+    def _finished(self) -> None:
+        self.ended = True
+
+
+async def split(body: AsyncIterator[bytes], boundary: bytes, spool: Spool) -> AsyncGenerator[Part]:
+    """Yield each complete part; the caller discards it. Raise BodyInvalid for a broken, empty or unfinished body."""
+    splitter = _Splitter(boundary, spool)
+    try:
+        async for chunk in body:
+            if not chunk or splitter.ended:
+                continue
+            splitter.feed(chunk)
+            while splitter.done:
+                part = splitter.done[0]
+                await part.finish()
+                splitter.done.pop(0)
+                yield part
+            if splitter.current is not None:
+                await splitter.current.drain()
+        if not splitter.ended:
+            raise BodyInvalid("The multipart body ends before its closing boundary: send it again.")
+        if splitter.count == 0:
+            raise BodyInvalid("The multipart body has no part.")
+    except ClientDisconnect as gone:
+        raise BodyInvalid("The sender went away before the end.") from gone
+    finally:
+        for left in [*splitter.done, *([splitter.current] if splitter.current else [])]:
+            left.discard()
+
+
+async def single(body: AsyncIterator[bytes], spool: Spool) -> AsyncGenerator[Part]:
+    """Yield the whole body as one part."""
+    part = spool.part("application/dicom")
+    try:
+        async for chunk in body:
+            part.write(chunk)
+            await part.drain()
+        await part.finish()
+    except BaseException as problem:
+        part.discard()
+        if isinstance(problem, ClientDisconnect):
+            raise BodyInvalid("The sender went away before the end.") from problem
+        raise
+    yield part

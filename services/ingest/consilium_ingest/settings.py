@@ -1,0 +1,30 @@
+"""Settings of ingest, from ``CONSILIUM_INGEST_*``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from consilium_platform.settings import RoomSettings
+
+
+class IngestSettings(RoomSettings):
+    """How much ingest takes at once, and where large bodies wait."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="CONSILIUM_INGEST_")
+
+    spool_dir: Path | None = Field(default=None, description="Folder of bodies in flight; unset: data_dir/spool.")
+    spool_above_bytes: int = Field(default=8 << 20, ge=1 << 16, description="A larger object waits on disk, bytes.")
+    memory_bytes: int = Field(default=256 << 20, ge=1 << 20, description="Memory of all objects in flight, bytes.")
+    max_object_bytes: int = Field(default=4 << 30, ge=1 << 20, description="A larger object is refused, bytes.")
+    objects_in_flight: int = Field(default=4, ge=1, le=64, description="Objects of one request worked on at once.")
+    worker_threads: int = Field(default=2, ge=1, le=64, description="Threads that validate and hash.")
+    decode_frames: Literal["none", "sample", "all"] = Field(
+        default="sample", description="Which compressed frames are decoded before an object is accepted."
+    )
+    upload_chunk_bytes: int = Field(default=16 << 20, ge=1 << 16, description="Largest body of one tus PATCH, bytes.")
+    upload_keep_hours: float = Field(default=168, gt=0, description="Unfinished uploads are kept that long, hours.")
+    public_url: str | None = Field(default=None, description="Scheme and host of Retrieve URLs; unset: the request's.")

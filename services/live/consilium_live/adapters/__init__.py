@@ -1,0 +1,1 @@
+"""The outside world behind the flows' ports: SQL and the gateway."""

@@ -1,0 +1,1 @@
+"""Transports in: REST, WHIP/WHEP, the room's WebSocket, internal calls."""

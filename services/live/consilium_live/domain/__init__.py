@@ -1,0 +1,1 @@
+"""Nouns and rules of a room, pure: states, participants, strokes, limits."""

@@ -1,0 +1,1 @@
+"""What happens in the rooms: one verb per function, over ports."""

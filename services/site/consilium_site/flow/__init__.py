@@ -1,0 +1,1 @@
+"""What happens, one verb per file: capture, publish, poll, execute, upload, report."""

@@ -1,0 +1,17 @@
+/** Ask for a capture and tell what came of it. */
+import { notify } from '@/kit';
+import type { CaptureKind } from '@/lib/rtc/messages';
+import { reasonOf } from './attempt';
+import type { RoomSession } from './session';
+import type { StageHandle } from './Stage';
+import { r } from './words';
+
+/** Ask the site for a still of the frame on the screen, or for the last ten seconds. */
+export async function take(session: RoomSession, stage: StageHandle | null, kind: CaptureKind): Promise<void> {
+  try {
+    await session.capture(kind, stage?.frame() ?? null);
+    notify(r('capture_asked', { kind: r(`capture_${kind}`) }), 'info');
+  } catch (error) {
+    notify(r('capture_error', { reason: reasonOf(error) }), 'bad');
+  }
+}

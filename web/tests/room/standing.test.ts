@@ -1,0 +1,59 @@
+/** Never a stale picture silently: which words stand over the picture. */
+import { signal } from '@preact/signals';
+import { describe, expect, it } from 'vitest';
+import { stand, type Seen } from '@/features/room/standing';
+import type { LiveRoom, Track, TrackState } from '@/lib/rtc/messages';
+import type { LinkState } from '@/lib/rtc/signalling';
+
+function seen(
+  more: { link?: LinkState['kind']; track?: TrackState | null; room?: string; refused?: boolean } = {},
+): Seen {
+  const track = more.track === null ? null : ({ id: 't', state: more.track ?? 'live' } as Track);
+  return {
+    link: signal({ kind: more.link ?? 'open' } as LinkState),
+    primary: signal(track),
+    room: signal({ state: more.room ?? 'live' } as LiveRoom),
+    unanswerable: signal(new Set(more.refused ? ['t'] : [])),
+  };
+}
+
+describe('after the first picture', () => {
+  it('is live while frames are presented', () => {
+    expect(stand(seen(), 40, false)).toEqual({ kind: 'live' });
+  });
+
+  it.each([
+    [{}, 'media'],
+    [{ track: 'stalled' }, 'site'],
+    [{ track: null }, 'site'],
+    [{ link: 'waiting' }, 'link'],
+  ] as const)('is frozen after one second without a frame: %o', (more, cause) => {
+    expect(stand(seen(more), 4_200, false)).toEqual({ kind: 'frozen', seconds: 4, cause });
+  });
+
+  it('is frozen at once when the server says that the site has stalled', () => {
+    expect(stand(seen({ track: 'stalled' }), 200, false)).toMatchObject({ kind: 'frozen', cause: 'site' });
+  });
+
+  it('stays live through a short loss of the link while pictures still come', () => {
+    expect(stand(seen({ link: 'waiting' }), 100, false)).toEqual({ kind: 'live' });
+  });
+
+  it('tells a pause from a failure, and a picture held by the person from both', () => {
+    expect(stand(seen({ room: 'paused' }), 2_500, false)).toEqual({ kind: 'paused', seconds: 2 });
+    expect(stand(seen(), 3_100, true)).toEqual({ kind: 'held', seconds: 3 });
+  });
+});
+
+describe('before the first picture', () => {
+  it.each([
+    [{ link: 'connecting' }, 'connecting'],
+    [{ track: null, room: 'lobby' }, 'no-stream'],
+    [{ track: null, room: 'live' }, 'waiting'],
+    [{ track: 'waiting' }, 'waiting'],
+    [{ refused: true }, 'no-codec'],
+    [{ room: 'paused' }, 'paused'],
+  ] as const)('%o is told as %s', (more, kind) => {
+    expect(stand(seen(more), null, false).kind).toBe(kind);
+  });
+});
