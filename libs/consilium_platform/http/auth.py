@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from dataclasses import dataclass
 
 from fastapi import Request
 
@@ -23,16 +22,18 @@ def bearer(request: Request) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def require(permission: Permission) -> Callable[[Request], Coroutine[Any, Any, Principal]]:
-    """Return a dependency that yields the caller if the role holds ``permission``.
+@dataclass(frozen=True)
+class require:  # noqa: N801  # reads as a verb where it is used: Depends(require(Permission.X))
+    """A dependency that yields the caller if the role holds ``permission``.
 
-    It reads ``request.app.state.verifier`` and ``request.app.state.audit``, which the app factory sets.
+    It reads ``request.app.state.verifier`` and ``request.app.state.audit``, which the app factory sets. What it demands can be
+    read from it, so that a test can list every endpoint's permission.
     """
 
-    async def dependency(request: Request) -> Principal:
-        return await authorize(request, permission)
+    permission: Permission
 
-    return dependency
+    async def __call__(self, request: Request) -> Principal:
+        return await authorize(request, self.permission)
 
 
 async def authorize(request: Request, permission: Permission) -> Principal:

@@ -10,7 +10,7 @@ from starlette.types import Scope
 from consilium_core.errors import Denied
 from consilium_core.roles import Permission, Principal
 from consilium_gateway.flow.desk import Desk
-from consilium_platform.http.auth import authorize
+from consilium_platform.http.auth import require
 
 
 def desk_of(request: Request) -> Desk:
@@ -46,9 +46,8 @@ def scheme_of(scope: Scope, trusted_hops: int) -> str:
     return str(scope.get("scheme", "http"))
 
 
-async def agent_of(request: Request) -> Principal:
+async def agent_of(principal: Annotated[Principal, Depends(require(Permission.SITE_WORK))]) -> Principal:
     """Return the site behind the token; a person or service is refused (and audited)."""
-    principal = await authorize(request, Permission.SITE_WORK)
     if principal.kind != "site":
         raise Denied("Only a site's agent may call this.")
     return principal
