@@ -1,1 +1,1 @@
-"""."""
+"""The read side: QIDO-RS, WADO-RS, rendered frames, the worklist of studies."""

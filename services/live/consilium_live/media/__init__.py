@@ -1,4 +1,4 @@
-"""A small selective-forwarding unit: encoded packets in, the same packets out to every viewer ."""
+"""A small selective-forwarding unit: encoded packets in, the same packets out to every viewer."""
 
 from __future__ import annotations
 
