@@ -103,6 +103,7 @@ upload = Table(
     Column("facts", Text, nullable=False),
     Column("receipt", Text, nullable=True),
     Column("problem", Text, nullable=True),
+    Column("quarantine_id", String(26), nullable=True),
     Column("claimed_until", DateTime(timezone=True), nullable=True),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
