@@ -63,6 +63,7 @@ def _objects() -> None:
     op.create_table(
         "archive_removal",
         *_object(),
+        _text("sop_instance_uid", 64),
         _text("cause", 64),
         _at("doomed_at"),
         _at("removed_at", nullable=True),
@@ -74,8 +75,8 @@ def _scrub() -> None:
     op.create_table(
         "archive_scrub",
         sa.Column("id", _PK, primary_key=True, autoincrement=True),
-        _count("share"),
-        _count("shares"),
+        _count("first_id"),
+        _count("last_id"),
         _at("started_at"),
         _at("finished_at", nullable=True),
         _count("objects"),
