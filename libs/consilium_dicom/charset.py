@@ -22,6 +22,7 @@ _TEXT_DELIMITERS = re.compile(rb"[\r\n\t\f]")
 _FRAGMENTS = re.compile(rb"(^[^\x1b]+|\x1b[^\x1b]*)")
 Encodings = tuple[str, ...]
 DEFAULT: Encodings = (default_encoding,)
+_GB2312 = "iso_ir_58"  # pydicom passes its escape sequence on into the text
 
 
 def _python_name(term: str) -> str:
@@ -71,9 +72,11 @@ def _escaped(part: bytes, encodings: Encodings) -> str:
     encoding = CODES_TO_ENCODINGS.get(part[:length], "")
     if not encoding or (encoding not in encodings and encoding != default_encoding):
         return part.decode(encodings[0], "replace")
-    if encoding in handled_encodings:
+    if encoding in handled_encodings and encoding != _GB2312:
         return part.decode(encoding)
     part = part[length:]
+    if encoding == _GB2312:
+        encoding = "gb18030"  # its superset: what devices write under ISO-IR 58 is often GBK
     delimiter = _TEXT_DELIMITERS.search(part)
     if delimiter is None:
         return part.decode(encoding)

@@ -10,7 +10,8 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from consilium_dicom.charset import DEFAULT, Encodings, decode, encodings_of
+from consilium_dicom.charset import DEFAULT, Encodings, decode
+from consilium_dicom.charset_repair import TRUSTED, CharsetReading, read_charset
 from consilium_dicom.person_name import PersonName
 from consilium_dicom.scan import PIXEL_TAGS, UNDEFINED, Buffer, Scan, scan
 
@@ -24,6 +25,7 @@ class Header:
     ``pixel_offset`` is the offset of the pixel data's value in the file (in the inflated file when ``inflated``), -1
     without pixel data; ``pixel_length`` is None when undefined (encapsulated) or when there is none. Dates are DICOM DA,
     times TM. Multi-valued text keeps its backslashes. ``extended_offsets`` is where the Extended Offset Table lies (C.7.6.3.1.8).
+    ``character_set`` is what the object states, ``charset`` how its text was really read.
     """
 
     transfer_syntax_uid: str
@@ -92,6 +94,7 @@ class Header:
     little_endian: bool
     inflated: bool
     has_preamble: bool
+    charset: CharsetReading = TRUSTED
 
     @property
     def frames(self) -> int:
@@ -185,10 +188,9 @@ _NO_NAME = PersonName()
 def header_of(source: Scan) -> Header:
     """Return the header of a file that has been scanned."""
     read = _Reader(source)
-    character_set = read.raw(0x00080005)
-    if character_set:
-        read.encodings = encodings_of(character_set)
-    return Header(**_identity(read, source), **_descriptions(read), **_image(read), **_places(source))
+    charset = read_charset(source)
+    read.encodings = charset.encodings
+    return Header(**_identity(read, source), **_descriptions(read), **_image(read), **_places(source), charset=charset)
 
 
 def _identity(read: _Reader, source: Scan) -> dict[str, Any]:
