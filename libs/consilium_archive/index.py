@@ -9,56 +9,55 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from consilium_archive.errors import InstanceConflict, PatientMismatch
 from consilium_archive.rows import Row, event_data, instance_row, merged, series_row, study_row
-from consilium_archive.stages import Indexed, Stored
+from consilium_archive.stages import Indexed, Stored, Validated
 from consilium_archive.tables import instance, series, study
 from consilium_core.errors import ConsiliumError
 from consilium_core.events import EventType
-from consilium_platform.outbox import event_row, outbox
+from consilium_platform.hot import Hot
+from consilium_platform.outbox import add_rows, event_row
 
 Outcome = Indexed | ConsiliumError
 StudyKey = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Statements:
-    """The statements of one dialect, built once: building them costs more than running them."""
-
-    claim_study: Any
-    insert_instances: Any
-    add_series: Any
-
-
-@cache
-def _statements(dialect: str) -> _Statements:
-    upsert: Any = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    new_study = upsert(study).values({c.name: bindparam(c.name) for c in study.c if c.name != "id"})
-    new_series = upsert(series).values({c.name: bindparam(c.name) for c in series.c if c.name != "id"})
-    return _Statements(
-        new_study.on_conflict_do_update(
-            index_elements=["tenant_id", "study_uid"], set_={"updated_at": new_study.excluded.updated_at}
-        ).returning(study.c.id, study.c.patient_id, study.c.modalities, study.c.sop_classes, study.c.instance_count),
-        upsert(instance)
-        .on_conflict_do_nothing(index_elements=["tenant_id", "sop_instance_uid"])
-        .returning(instance.c.tenant_id, instance.c.sop_instance_uid),
-        new_series.on_conflict_do_update(
-            index_elements=["tenant_id", "study_uid", "series_uid"],
-            set_={"instance_count": series.c.instance_count + new_series.excluded.instance_count},
-        ).returning(series.c.instance_count),
+def _claim(upsert: Any) -> Any:
+    new = upsert(study).values({c.name: bindparam(c.name) for c in study.c if c.name != "id"})
+    claimed = new.on_conflict_do_update(
+        index_elements=["tenant_id", "study_uid"], set_={"updated_at": new.excluded.updated_at}
+    )
+    return claimed.returning(
+        study.c.id, study.c.patient_id, study.c.modalities, study.c.sop_classes, study.c.instance_count
     )
 
 
-_COUNT = (
+def _add_series(upsert: Any) -> Any:
+    new = upsert(series).values({c.name: bindparam(c.name) for c in series.c if c.name != "id"})
+    more = series.c.instance_count + new.excluded.instance_count
+    added = new.on_conflict_do_update(
+        index_elements=["tenant_id", "study_uid", "series_uid"], set_={"instance_count": more}
+    )
+    return added.returning(series.c.instance_count)
+
+
+def _new_instance(upsert: Any) -> Any:
+    new = upsert(instance).on_conflict_do_nothing(index_elements=["tenant_id", "sop_instance_uid"])
+    return new.returning(instance.c.tenant_id, instance.c.sop_instance_uid)
+
+
+_COLUMNS = [c.name for c in instance.c if c.name != "id"]
+_CLAIM_STUDY = Hot(_claim(sqlite.insert), postgres=_claim(postgresql.insert))
+_ADD_SERIES = Hot(_add_series(sqlite.insert), postgres=_add_series(postgresql.insert))
+_NEW_INSTANCE = Hot(_new_instance(sqlite.insert), _COLUMNS, postgres=_new_instance(postgresql.insert))
+_COUNT = Hot(
     update(study)
     .where(study.c.id == bindparam("of_id"))
     .values(
@@ -88,9 +87,9 @@ def index_group(session: Session, group: Sequence[Stored]) -> list[Outcome]:
     indexed = [group[n] for key, n in wanted.items() if key in fresh]
     _count(session, indexed, studies, at)
     if indexed:
-        session.execute(insert(outbox), [_event(stored) for stored in indexed])
+        add_rows(session, [_event(stored) for stored in indexed])
     for key in fresh:
-        outcomes[wanted[key]] = _indexed(group[wanted[key]], at, fresh=True)
+        outcomes[wanted[key]] = _indexed(group[wanted[key]].validated, at, fresh=True)
     _settle(session, group, outcomes)
     return [outcome for outcome in outcomes if outcome is not None]
 
@@ -103,8 +102,8 @@ def _claim_studies(session: Session, group: Sequence[Stored], at: datetime) -> d
     known: dict[StudyKey, Row] = {}
     for key in sorted(first):
         row = study_row(first[key].validated.header, key[0], at)
-        claim = _statements(session.get_bind().dialect.name).claim_study
-        known[key] = dict(session.execute(claim, row).mappings().one())
+        [claimed] = _CLAIM_STUDY.run(session, row)
+        known[key] = claimed._asdict()
     return known
 
 
@@ -122,9 +121,8 @@ def _insert_instances(session: Session, group: list[Stored], at: datetime) -> se
     """Insert what is new; return the (tenant, SOP Instance UID) of it."""
     if not group:
         return set()
-    new = _statements(session.get_bind().dialect.name).insert_instances
-    result = session.execute(new, [instance_row(stored, at) for stored in group])
-    return {(row.tenant_id, row.sop_instance_uid) for row in result}
+    rows = _NEW_INSTANCE.each(session, [instance_row(stored, at) for stored in group])
+    return {(row.tenant_id, row.sop_instance_uid) for row in rows}
 
 
 def _count(session: Session, indexed: list[Stored], studies: dict[StudyKey, Row], at: datetime) -> None:
@@ -136,8 +134,8 @@ def _count(session: Session, indexed: list[Stored], studies: dict[StudyKey, Row]
     new_series: dict[StudyKey, int] = defaultdict(int)
     for (tenant, study_uid, _), members in sorted(by_series.items()):
         row = series_row(members[0].validated.header, tenant, len(members), at)
-        count = session.execute(_statements(session.get_bind().dialect.name).add_series, row).scalar_one()
-        new_series[tenant, study_uid] += count == len(members)
+        [added] = _ADD_SERIES.run(session, row)
+        new_series[tenant, study_uid] += added.instance_count == len(members)
     for key, known in studies.items():
         members = [s for (tenant, uid, _), group in by_series.items() if (tenant, uid) == key for s in group]
         if members:
@@ -148,7 +146,7 @@ def _count(session: Session, indexed: list[Stored], studies: dict[StudyKey, Row]
                 "all_modalities": merged(known["modalities"], [m.validated.header.modality for m in members]),
                 "all_sop_classes": merged(known["sop_classes"], [m.validated.header.sop_class_uid for m in members]),
             }
-            session.connection().execute(_COUNT, more)
+            _COUNT.run(session, more)
         elif known["instance_count"] == 0:
             session.execute(delete(study).where(study.c.id == known["id"], study.c.instance_count == 0))
 
@@ -166,35 +164,36 @@ def _settle(session: Session, group: Sequence[Stored], outcomes: list[Outcome | 
     for tenant, uids in by_tenant.items():
         there |= stored_already(session, tenant, uids)
     for number in open_:
-        outcomes[number] = decide(group[number], there)
+        outcomes[number] = decide(group[number].validated, there)
 
 
-_KNOWN = select(
-    instance.c.sop_instance_uid,
-    instance.c.sha256,
-    instance.c.study_uid,
-    instance.c.series_uid,
-    instance.c.received_at,
-).where(instance.c.tenant_id == bindparam("tenant"), instance.c.sop_instance_uid == bindparam("uid"))
+_KNOWN = Hot(
+    select(
+        instance.c.sop_instance_uid,
+        instance.c.sha256,
+        instance.c.study_uid,
+        instance.c.series_uid,
+        instance.c.received_at,
+    ).where(instance.c.tenant_id == bindparam("tenant"), instance.c.sop_instance_uid == bindparam("uid"))
+)
 
 
 def stored_already(session: Session, tenant: str, uids: list[str]) -> dict[tuple[str, str], Any]:
     """Return the rows of those SOP Instance UIDs that are indexed: sha256, study, series, received_at."""
     there: dict[tuple[str, str], Any] = {}
     for uid in sorted(set(uids)):
-        row = session.execute(_KNOWN, {"tenant": tenant, "uid": uid}).first()
+        row = _KNOWN.first(session, {"tenant": tenant, "uid": uid})
         if row is not None:
             there[tenant, uid] = row
     return there
 
 
-def decide(stored: Stored, there: dict[tuple[str, str], Any]) -> Outcome:
+def decide(valid: Validated, there: dict[tuple[str, str], Any]) -> Outcome:
     """Return success for an object that is indexed with the same bytes, else the conflict."""
-    valid = stored.validated
     row = there[valid.received.tenant, valid.header.sop_instance_uid]
     if row.sha256 == valid.sha256:
         at = row.received_at
-        return _indexed(stored, at if at.tzinfo else at.replace(tzinfo=UTC), fresh=False)
+        return _indexed(valid, at if at.tzinfo else at.replace(tzinfo=UTC), fresh=False)
     return conflict(valid.header.sop_instance_uid)
 
 
@@ -206,8 +205,8 @@ def conflict(sop_instance_uid: str) -> InstanceConflict:
     )
 
 
-def _indexed(stored: Stored, at: datetime, *, fresh: bool) -> Indexed:
-    valid, header = stored.validated, stored.validated.header
+def _indexed(valid: Validated, at: datetime, *, fresh: bool) -> Indexed:
+    header = valid.header
     return Indexed(
         header.study_uid, header.series_uid, header.sop_instance_uid, header.sop_class_uid, header.patient_id,
         valid.sha256, valid.size_bytes, at, fresh, valid.warnings,

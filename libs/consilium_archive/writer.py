@@ -1,20 +1,23 @@
 """The archive's one writer: received -> validated -> stored -> indexed, and only then acknowledged.
 
 CPU work runs in a bounded thread pool, bytes go to the object store (durable on return), and one task commits index rows in groups,
-so that many concurrent requests share a commit. Whatever raises before the commit leaves at most an object that nobody refers to;
-sending again is always safe. Queues: at most ``queue_bound`` objects wait for a commit, further senders are told to come back.
+so that many concurrent requests share a commit; what a sender wants written with it (its audit entry) goes into the same transaction.
+Whatever raises before the commit leaves at most an object that nobody refers to; sending again is always safe. Queues: at most
+``queue_bound`` batches wait for a commit, further senders are told to come back.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, TypeVar
 
 import structlog
+from sqlalchemy.orm import Session
 
 from consilium_archive.index import Outcome, decide, index_group, stored_already
 from consilium_archive.prepare import prepare
@@ -27,6 +30,7 @@ from consilium_platform.sql import Database
 from consilium_platform.tasks import end_task
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 
 class ArchiveBusy(Exhausted):
@@ -51,7 +55,22 @@ class WriterLimits:
     decode: DecodeFrames = "sample"
 
 
-Waiting = tuple[Stored, "asyncio.Future[Indexed]"]
+Also = Callable[[Session, Sequence[Outcome]], None]
+"""What a sender wants written in the transaction that indexes its objects, knowing how each of them ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Objects of one sender that wait for a commit together."""
+
+    stored: tuple[Stored, ...]
+    also: Also | None
+    done: asyncio.Future[list[Outcome]]
+
+    @property
+    def tenant(self) -> str:
+        """Return whose objects these are; empty for none."""
+        return self.stored[0].validated.received.tenant if self.stored else ""
 
 
 class ArchiveWriter:
@@ -63,44 +82,65 @@ class ArchiveWriter:
         self._blobs = blobs
         self._outbox = outbox
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="ingest")
-        self._queue: asyncio.Queue[Waiting] = asyncio.Queue(limits.queue_bound)
+        self._queue: asyncio.Queue[_Batch] = asyncio.Queue(limits.queue_bound)
 
     async def store(self, received: Received) -> Indexed:
         """Take one object through all stages; return when it is durable, readable and its event is written.
 
         Raises InstanceRejected, StudyMismatch, InstanceConflict, PatientMismatch, or Exhausted/Unavailable (send again).
         """
-        stored = await self.keep(await self.validate(received))
+        stored = await self.hold(received)
         if isinstance(stored, Indexed):
             return stored
         return await self.index(stored)
 
+    async def hold(self, received: Received) -> Stored | Indexed:
+        """Judge one object and make its bytes durable; ``index`` or ``index_all`` is the next step."""
+        if not self._database.answers_here:
+            return await self.keep(await self.validate(received))
+        valid, known = await self._work(self._judge, received)
+        return await self._put(valid) if known is None else _settled(known)
+
+    def _judge(self, received: Received) -> tuple[Validated, Outcome | None]:
+        """Validate and look whether the instance is here already, in one visit to a worker thread."""
+        valid = prepare(received, self.limits.decode)
+        return valid, self._database.query_here(partial(_known, valid=valid))
+
     async def validate(self, received: Received) -> Validated:
         """Judge the object in a worker thread."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, prepare, received, self.limits.decode)
+        return await self._work(prepare, received, self.limits.decode)
+
+    async def _work(self, work: Callable[..., T], *given: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *given)
 
     async def keep(self, valid: Validated) -> Stored | Indexed:
         """Put the object's bytes into the store; an instance that is here already is answered at once."""
-        received, uid = valid.received, valid.header.sop_instance_uid
-        stored = Stored(valid, original_key(received.tenant, valid.sha256))
-        there = await self._database.query(partial(stored_already, tenant=received.tenant, uids=[uid]))
-        if there:
-            known = decide(stored, there)
-            if isinstance(known, ConsiliumError):
-                raise known
-            return known
+        known = await self._database.query(partial(_known, valid=valid))
+        return await self._put(valid) if known is None else _settled(known)
+
+    async def _put(self, valid: Validated) -> Stored:
+        received = valid.received
+        key = original_key(received.tenant, valid.sha256)
         if received.data is not None:
-            await self._blobs.put(stored.key, received.data, "application/dicom")
+            await self._blobs.put(key, received.data, "application/dicom")
+            valid = replace(valid, received=replace(received, data=None))  # its memory is the sender's again
         elif received.path is not None:
-            await self._blobs.put_file(stored.key, received.path, "application/dicom")
-        return stored
+            await self._blobs.put_file(key, received.path, "application/dicom")
+        return Stored(valid, key)
 
     async def index(self, stored: Stored) -> Indexed:
         """Wait for the group commit that holds this object."""
-        done: asyncio.Future[Indexed] = asyncio.get_running_loop().create_future()
+        [outcome] = await self.index_all([stored])
+        return _settled(outcome)
+
+    async def index_all(self, stored: Sequence[Stored], also: Also | None = None) -> list[Outcome]:
+        """Wait for the group commit that holds these objects (there may be none) and what ``also`` writes; return each one's outcome.
+
+        Raises when nothing of it is known to be committed.
+        """
+        done: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
         try:
-            self._queue.put_nowait((stored, done))
+            self._queue.put_nowait(_Batch(tuple(stored), also, done))
         except asyncio.QueueFull:
             raise ArchiveBusy("The archive is busy. Send the object again in a moment.", retry_after_s=2.0) from None
         async with asyncio.timeout(60):
@@ -110,53 +150,116 @@ class ArchiveWriter:
         """Commit groups until cancelled."""
         while True:
             group = [await self._queue.get()]
-            while len(group) < self.limits.group and not self._queue.empty():
+            size = len(group[0].stored)
+            while size < self.limits.group and not self._queue.empty():
                 group.append(self._queue.get_nowait())
+                size += len(group[-1].stored)
             await self._commit(group)
 
-    async def _commit(self, group: list[Waiting]) -> None:
+    async def _commit(self, group: list[_Batch]) -> None:
         try:
-            outcomes = await self._transaction([stored for stored, _ in group])
+            outcomes = await self._transaction(group)
         except asyncio.CancelledError:
             _refuse(group)
             raise
         except ConsiliumError as problem:
-            outcomes = [problem] * len(group)
+            _fail(group, problem)
         except Exception as problem:
-            if len(group) > 1:  # one of them is the cause: find out which, so that the others are not refused with it
-                log.warning("index_group_failed", error=type(problem).__name__, size=len(group))
-                for single in group:
-                    await self._commit([single])
-                return
-            log.exception("index_failed", error=type(problem).__name__)
-            outcomes = [Corrupt("The object can't be indexed: an error of ours. Quote the time to the operator.")]
-        for (_, done), outcome in zip(group, outcomes, strict=True):
-            if done.done():
-                continue
-            if isinstance(outcome, ConsiliumError):
-                done.set_exception(outcome)
-            else:
-                done.set_result(outcome)
+            await self._apart(group, problem)
+        else:
+            for batch, mine in zip(group, outcomes, strict=True):
+                if not batch.done.done():
+                    batch.done.set_result(mine)
 
-    async def _transaction(self, group: Sequence[Stored]) -> list[Outcome]:
+    async def _apart(self, group: list[_Batch], problem: Exception) -> None:
+        """Find out which object of a failed group is the cause, so that the others are not refused with it."""
+        if len(group) > 1:
+            log.warning("index_group_failed", error=type(problem).__name__, size=len(group))
+            for batch in group:
+                await self._commit([batch])
+        elif len(group[0].stored) > 1:
+            try:
+                outcomes = await self._one_by_one(group[0])
+            except ConsiliumError as refusal:
+                _fail(group, refusal)
+            except asyncio.CancelledError:
+                _refuse(group)
+                raise
+            else:
+                if not group[0].done.done():
+                    group[0].done.set_result(outcomes)
+        else:
+            log.error("index_failed", error=type(problem).__name__, exc_info=problem)
+            _fail(group, Corrupt("The object can't be indexed: an error of ours. Quote the time to the operator."))
+
+    async def _one_by_one(self, batch: _Batch) -> list[Outcome]:
+        """Commit each object of a batch alone, then what was to be written with them."""
+        outcomes: list[Outcome] = []
+        for stored in batch.stored:
+            alone = await self._alone((stored,), None)
+            outcomes.append(alone if isinstance(alone, ConsiliumError) else alone[0])
+        also = batch.also
+        if also is not None:
+            last = await self._alone((), lambda session, _: also(session, outcomes))
+            if isinstance(last, ConsiliumError):
+                raise last
+        return outcomes
+
+    async def _alone(self, stored: tuple[Stored, ...], also: Also | None) -> list[Outcome] | ConsiliumError:
+        batch = _Batch(stored, also, asyncio.get_running_loop().create_future())
+        await self._commit([batch])
+        try:
+            return batch.done.result()
+        except ConsiliumError as refusal:
+            return refusal
+
+    async def _transaction(self, group: Sequence[_Batch]) -> list[list[Outcome]]:
         async with asyncio.timeout(30):
-            outcomes = await self._database.transact(partial(index_group, group=group))
+            outcomes = await self._database.transact(partial(_index_batches, group=group))
         self._outbox.wake()
         return outcomes
 
     def close(self) -> None:
         """Refuse what still waits and end the threads."""
-        waiting: list[Waiting] = []
+        waiting: list[_Batch] = []
         while not self._queue.empty():
             waiting.append(self._queue.get_nowait())
         _refuse(waiting)
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _refuse(group: list[Waiting]) -> None:
-    for _, done in group:
-        if not done.done():
-            done.set_exception(ArchiveClosing("The archive is shutting down. Send the object again."))
+def _known(session: Session, valid: Validated) -> Outcome | None:
+    """Return how an instance that is indexed already is answered, None for a new one."""
+    there = stored_already(session, valid.received.tenant, [valid.header.sop_instance_uid])
+    return decide(valid, there) if there else None
+
+
+def _index_batches(session: Session, group: Sequence[_Batch]) -> list[list[Outcome]]:
+    """Index all batches' objects, then write what their senders want written with them, by tenant."""
+    stored = [one for batch in group for one in batch.stored]
+    rest = iter(index_group(session, stored) if stored else [])
+    outcomes = [[next(rest) for _ in batch.stored] for batch in group]
+    paired = list(zip(group, outcomes, strict=True))
+    for batch, mine in sorted(paired, key=lambda pair: pair[0].tenant):
+        if batch.also is not None:
+            batch.also(session, mine)
+    return outcomes
+
+
+def _settled(outcome: Outcome) -> Indexed:
+    if isinstance(outcome, ConsiliumError):
+        raise outcome
+    return outcome
+
+
+def _fail(group: Sequence[_Batch], problem: ConsiliumError) -> None:
+    for batch in group:
+        if not batch.done.done():
+            batch.done.set_exception(problem)
+
+
+def _refuse(group: Sequence[_Batch]) -> None:
+    _fail(group, ArchiveClosing("The archive is shutting down. Send the object again."))
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     func,
     insert,
     select,
@@ -37,6 +38,7 @@ from sqlalchemy.orm import Session
 from consilium_core.clock import iso
 from consilium_core.errors import Exhausted, Unavailable
 from consilium_core.roles import Principal
+from consilium_platform.hot import Hot
 from consilium_platform.sql import Database
 from consilium_platform.tasks import end_task
 
@@ -117,6 +119,15 @@ def fitting(record: AuditRecord) -> AuditRecord:
     return replace(record, **held) if held else record
 
 
+_NEWEST = Hot(
+    select(audit_entry.c.number, audit_entry.c.hash)
+    .where(audit_entry.c.tenant == bindparam("of_tenant"))
+    .order_by(audit_entry.c.number.desc())
+    .limit(1)
+)
+_ADD = Hot(insert(audit_entry), [column.name for column in audit_entry.c if column.name != "seq"])
+
+
 class AuditLog:
     """Writes and reads the trail; open with ``open_audit``."""
 
@@ -128,7 +139,7 @@ class AuditLog:
         """Return when the entry is durable; raise when the trail can't be written (then nothing may be shown)."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
-            self._queue.put_nowait((fitting(record), done))
+            self._queue.put_nowait((record, done))
         except asyncio.QueueFull:
             raise Exhausted("The audit trail is overloaded. Try again in a moment.", retry_after_s=1.0) from None
         async with asyncio.timeout(15):
@@ -184,16 +195,20 @@ class AuditLog:
                 if not done.done():
                     done.set_result(None)
 
+    def append(self, session: Session, records: Sequence[AuditRecord]) -> None:
+        """Write entries into the caller's transaction, as its last statements: they hold the trail's lock until the commit."""
+        fit = [fitting(record) for record in records]
+        for tenant in sorted({record.tenant for record in fit}):
+            self._append(session, [record for record in fit if record.tenant == tenant])
+
     def _append_all(self, session: Session, group: list[Waiting]) -> None:
-        for tenant in sorted({record.tenant for record, _ in group}):
-            self._append(session, [record for record, _ in group if record.tenant == tenant])
+        self.append(session, [record for record, _ in group])
 
     def _append(self, session: Session, records: list[AuditRecord]) -> None:
         tenant = records[0].tenant
         if not self._database.is_sqlite:
             session.execute(text("SELECT pg_advisory_xact_lock(hashtext(:key))"), {"key": f"audit:{tenant}"})
-        newest = select(audit_entry.c.number, audit_entry.c.hash).where(audit_entry.c.tenant == tenant)
-        row = session.execute(newest.order_by(audit_entry.c.number.desc()).limit(1)).first()
+        row = _NEWEST.first(session, {"of_tenant": tenant})
         number, previous = (row.number, row.hash) if row else (0, GENESIS)
         values: list[dict[str, Any]] = []
         for record in records:
@@ -217,7 +232,7 @@ class AuditLog:
                 }
             )
             previous = digest
-        session.execute(insert(audit_entry), values)
+        _ADD.each(session, values)
 
     async def search(
         self,

@@ -2,16 +2,18 @@
 
 SQLite runs in WAL mode with ``synchronous=FULL``: a committed transaction is on the disk. It has one writer at a time, so
 ``write()`` takes a lock and begins immediately; ``read()`` never waits for it. Hot paths use ``transact`` and ``query``: plain functions
-of a synchronous session, which cost one hand-over to a thread on SQLite instead of several per statement.
+of a synchronous session, which cost one hand-over to a thread on SQLite instead of several per statement; their statements may
+be compiled once (``hot``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from traceback import walk_tb
 from typing import Any, TypeVar
 
@@ -21,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import Session
 
 from consilium_core.errors import Unavailable
+from consilium_platform.hot import DRIVER
 
 T = TypeVar("T")
 _THREADS = 4  # of SQLite; more readers at once only wait for the interpreter's lock
@@ -64,32 +67,60 @@ class Database:
                     yield session
                     await session.commit()
 
-    async def transact(self, work: Callable[[Session], T]) -> T:
-        """Run ``work`` in one write transaction; return its result once that is committed, durably."""
+    async def transact(self, work: Callable[[Session], T], *, durable: bool = True) -> T:
+        """Run ``work`` in one write transaction; return its result once that is committed, durably.
+
+        ``durable=False`` is for what may be lost with the power and is then done again: SQLite does not sync for it.
+        """
         if self._threads is None:
             async with self.write() as session:
                 return await session.run_sync(work)
         async with self._writer:
-            return await self._in_thread(work, "BEGIN IMMEDIATE")
+            return await self._in_thread(partial(self._commit, work, durable))
+
+    def _commit(self, work: Callable[[Session], T], durable: bool) -> T:
+        with self._session("BEGIN IMMEDIATE", "FULL" if durable else "NORMAL") as session:
+            result = work(session)
+            session.commit()
+            return result
 
     async def query(self, work: Callable[[Session], T]) -> T:
         """Run ``work`` for reading and return its result; it is rolled back at the end."""
         if self._threads is None:
             async with self.read() as session:
                 return await session.run_sync(work)
-        return await self._in_thread(work, "BEGIN")
+        return await self._in_thread(partial(self.query_here, work))
 
-    async def _in_thread(self, work: Callable[[Session], T], begin: str) -> T:
-        def run() -> T:
-            with Session(self._threads, expire_on_commit=False) as session:
-                session.execute(text(begin))
-                result = work(session)
-                if begin != "BEGIN":
-                    session.commit()
-                return result
+    @property
+    def answers_here(self) -> bool:
+        """Tell whether ``query_here`` can be used: on SQLite a thread asks for itself."""
+        return self._threads is not None
 
+    def query_here(self, work: Callable[[Session], T]) -> T:
+        """Run ``work`` for reading in the calling thread, which must not be the loop's (SQLite only)."""
+        with _translated(), self._session("BEGIN") as session:
+            return work(session)
+
+    @contextmanager
+    def _session(self, begin: str, synchronous: str = "FULL") -> Iterator[Session]:
+        with Session(self._threads, expire_on_commit=False) as session:
+            driver = session.connection().connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)  # the engine's driver is the standard library's
+            session.info[DRIVER] = driver
+            if synchronous != "FULL":
+                driver.execute(f"PRAGMA synchronous={synchronous}")
+            try:
+                driver.execute(begin)
+                yield session
+            finally:
+                if synchronous != "FULL":
+                    if driver.in_transaction:  # the level can't change inside a transaction
+                        driver.rollback()
+                    driver.execute("PRAGMA synchronous=FULL")
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
         with _translated():
-            return await asyncio.get_running_loop().run_in_executor(self._pool, run)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     async def close(self) -> None:
         """End the threads and the connections."""
@@ -115,7 +146,8 @@ class _translated:  # noqa: N801 - reads as a statement
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, DBAPIError) and _is_outage(error):
+        outage = isinstance(error, DBAPIError) and _is_outage(error)
+        if outage or (isinstance(error, sqlite3.Error) and _sqlite_outage(error)):
             raise DatabaseUnavailable(
                 "The database does not answer. Try again; if it stays, tell the operator."
             ) from error
@@ -132,9 +164,13 @@ def _from_driver(error: BaseException) -> bool:
 def _is_outage(error: DBAPIError) -> bool:
     """Tell an outage from a mistake of ours: SQLite calls a missing column an OperationalError too."""
     if isinstance(error.orig, sqlite3.Error):
-        words = str(error.orig)
-        return any(sign in words for sign in ("locked", "unable to open", "disk I/O", "database or disk is full"))
+        return _sqlite_outage(error.orig)
     return error.connection_invalidated or isinstance(error, InterfaceError | OperationalError)
+
+
+def _sqlite_outage(error: sqlite3.Error) -> bool:
+    words = str(error)
+    return any(sign in words for sign in ("locked", "unable to open", "disk I/O", "database or disk is full"))
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

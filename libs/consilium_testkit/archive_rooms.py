@@ -38,9 +38,9 @@ class Door:
 
 @asynccontextmanager
 async def archive_door(platform: Platform, **settings: Any) -> AsyncIterator[Door]:
-    """Open both rooms on ``platform``; ``settings``: ``ingest=IngestSettings(...)``, ``imaging=ImagingSettings(...)``."""
+    """Open both rooms on ``platform``; ``settings``: ``ingest=IngestSettings(...)``, ``dimse=DimseSettings(...)``, ``imaging=ImagingSettings(...)``."""
     async with (
-        open_ingest(platform, settings.get("ingest")) as ingest,
+        open_ingest(platform, settings.get("ingest"), settings.get("dimse")) as ingest,
         open_imaging(platform, settings.get("imaging")) as imaging,
     ):
         yield Door(ingest, imaging)
@@ -55,9 +55,9 @@ async def door_client(door: Door, headers: dict[str, str]) -> AsyncIterator[http
 
 
 @asynccontextmanager
-async def door_server(door: Door) -> AsyncIterator[str]:
-    """Serve the rooms by uvicorn on a free port of loopback; yield the base URL."""
-    config = uvicorn.Config(door, host="127.0.0.1", port=0, lifespan="off", log_level="warning", access_log=False)
+async def door_server(door: Door, port: int = 0) -> AsyncIterator[str]:
+    """Serve the rooms by uvicorn on a port of loopback (0: a free one); yield the base URL."""
+    config = uvicorn.Config(door, host="127.0.0.1", port=port, lifespan="off", log_level="warning", access_log=False)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(), name="archive-server")
     try:
@@ -65,19 +65,19 @@ async def door_server(door: Door) -> AsyncIterator[str]:
             if task.done():
                 await task
             await asyncio.sleep(0.005)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
+        bound = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{bound}"
     finally:
         server.should_exit = True
         await task
 
 
-async def serve_folder(folder: Path) -> None:
-    """Serve an embedded platform in ``folder`` until killed; print the base URL as the first line."""
+async def serve_folder(folder: Path, port: int = 0) -> None:
+    """Serve a platform (embedded in ``folder`` unless the environment says more) until killed; print the base URL first."""
     async with (
         open_platform(PlatformSettings.load(data_dir=folder), migrate=True) as platform,
         archive_door(platform) as door,
-        door_server(door) as url,
+        door_server(door, port) as url,
     ):
         settle_garbage()
         print(url, flush=True)
@@ -86,4 +86,4 @@ async def serve_folder(folder: Path) -> None:
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve_folder(Path(sys.argv[1])))
+        runner.run(serve_folder(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Depends, Request, Response
+from sqlalchemy.orm import Session
 
 from consilium_archive.stages import Indexed
 from consilium_archive.writer import ArchiveWriter
@@ -18,7 +19,7 @@ from consilium_ingest.settings import IngestSettings
 from consilium_ingest.spool import Part, Spool
 from consilium_ingest.stow import Answer, Sender, store_parts
 from consilium_ingest.stow_json import response_body, status_of_answers, unreadable
-from consilium_platform.audit import AuditLog
+from consilium_platform.audit import AuditLog, AuditRecord
 from consilium_platform.http.auth import require
 
 DICOM_JSON = "application/dicom+json"
@@ -56,8 +57,18 @@ async def _store(desk: StowDesk, request: Request, principal: Principal, study_u
     _check_accept(request.headers.get("accept", "*/*"))
     parts = _parts(request, desk.spool)
     sender = Sender(principal.tenant, study_uid)
-    answers = await store_parts(desk.writer, parts, sender, in_flight=desk.settings.objects_in_flight)
-    await _audit(desk.audit, principal, answers)
+    written: list[AuditRecord] = []
+
+    def audited(session: Session, answers: Sequence[Answer]) -> None:
+        entry = _entry(principal, answers)
+        desk.audit.append(session, [entry])
+        written[:] = [entry]
+
+    answers = await store_parts(desk.writer, parts, sender, audited, in_flight=desk.settings.objects_in_flight)
+    if written != [
+        _entry(principal, answers)
+    ]:  # nothing new was indexed, or its commit failed: the entry is on its own
+        await desk.audit.record(_entry(principal, answers))
     if unreadable(answers):
         facts = [answer.facts for answer in answers if not isinstance(answer, Indexed)]
         first = next(answer for answer in answers if not isinstance(answer, Indexed))
@@ -86,16 +97,18 @@ def _parts(request: Request, spool: Spool) -> AsyncGenerator[Part]:
     return split(request.stream(), boundary_of(parameters), spool)
 
 
-async def _audit(audit: AuditLog, principal: Principal, answers: list[Answer]) -> None:
-    """Write one entry per request: what came in for whom, and how much was refused."""
+def _entry(principal: Principal, answers: Sequence[Answer]) -> AuditRecord:
+    """Return the one entry of a request: what came in for whom, and how much was refused."""
     stored = [answer for answer in answers if isinstance(answer, Indexed)]
     refused = [answer.code for answer in answers if not isinstance(answer, Indexed)]
     studies = sorted({answer.study_uid for answer in stored})
     detail = f"stored {len(stored)}" + (
         f", refused {len(refused)}: {', '.join(sorted(set(refused)))}" if refused else ""
     )
-    await audit.act(
-        principal,
+    return AuditRecord(
+        principal.tenant,
+        principal.subject,
+        principal.role.value,
         "instance.store",
         "success" if stored else "failure",
         subject=" ".join(studies)[:256],

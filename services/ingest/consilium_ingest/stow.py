@@ -1,18 +1,20 @@
 """One STOW-RS request: every part goes through the archive's writer, every part gets its own answer (PS3.18 10.5).
 
-At most ``in_flight`` objects of a request are worked on at once; while they are, the next bytes of the body are not read.
+At most ``in_flight`` objects of a request are worked on at once; while they are, the next bytes of the body are not read. Objects
+whose bytes are durable are indexed in batches; the last batch's transaction holds the request's audit entry.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import structlog
+from sqlalchemy.orm import Session
 
-from consilium_archive.stages import Indexed, Origin, Received
+from consilium_archive.stages import Indexed, Origin, Received, Stored
 from consilium_archive.writer import ArchiveWriter
 from consilium_core.errors import ConsiliumError, Corrupt, Exhausted, Unavailable
 from consilium_ingest.errors import MediaTypeUnsupported
@@ -32,16 +34,24 @@ class Sender:
     origin: Origin = field(default_factory=Origin)
 
 
+Audited = Callable[[Session, Sequence[Answer]], None]
+"""Writes the request's audit entry, knowing every answer, into the transaction of the last batch."""
+_BATCH = 64
+
+
 async def store_parts(
-    writer: ArchiveWriter, parts: AsyncGenerator[Part], sender: Sender, *, in_flight: int
+    writer: ArchiveWriter, parts: AsyncGenerator[Part], sender: Sender, audited: Audited, *, in_flight: int
 ) -> list[Answer]:
-    """Store every part; return one answer per part, in order. Raises what breaks the request itself."""
-    answers: list[Answer] = []
+    """Store every part; return one answer per part, in order. Raises what breaks the request itself.
+
+    ``audited`` is called in the transaction of the last batch; a request that stores nothing new is the caller's to audit.
+    """
+    request = _Request(writer, sender)
     room = asyncio.Semaphore(in_flight)
 
     async def work(number: int, part: Part) -> None:
         try:
-            answers[number] = await store_part(writer, part, sender)
+            await request.hold(number, part)
         finally:
             part.discard()
             room.release()
@@ -49,35 +59,78 @@ async def store_parts(
     try:
         async with aclosing(parts), asyncio.TaskGroup() as group:
             async for part in parts:
-                answers.append(_UNANSWERED)
+                request.answers.append(_UNANSWERED)
                 try:
                     await room.acquire()
                 except BaseException:
                     part.discard()
                     raise
-                group.create_task(work(len(answers) - 1, part), name=f"stow-part-{len(answers)}")
+                group.create_task(work(len(request.answers) - 1, part), name=f"stow-part-{len(request.answers)}")
+                await request.index(None, least=_BATCH)
     except BaseExceptionGroup as broken:
+        await request.index(audited)  # what was whole before the request broke is kept, and its keeping audited
         raise broken.exceptions[0] from broken
-    return answers
+    await request.index(audited)
+    return request.answers
+
+
+class _Request:
+    """The answers of one request, and its objects that wait to be indexed."""
+
+    def __init__(self, writer: ArchiveWriter, sender: Sender) -> None:
+        self.answers: list[Answer] = []
+        self._writer = writer
+        self._sender = sender
+        self._held: list[tuple[int, Stored]] = []
+
+    async def hold(self, number: int, part: Part) -> None:
+        """Judge one part and make it durable; only a cancellation raises."""
+        if part.content_type and media_type(part.content_type)[0] != "application/dicom":
+            self.answers[number] = MediaTypeUnsupported(f"A part is {part.content_type[:60]}, not application/dicom.")
+            return
+        data = None if part.path is not None else part.memory
+        sender = self._sender
+        try:
+            held = await self._writer.hold(Received(sender.tenant, data, part.path, sender.study_uid, sender.origin))
+        except Exception as problem:
+            self.answers[number] = _refusal(problem)
+            return
+        if isinstance(held, Stored):
+            self._held.append((number, held))
+        else:
+            self.answers[number] = held
+
+    async def index(self, audited: Audited | None, *, least: int = 1) -> None:
+        """Index what waits, if it is at least ``least``; only a cancellation raises."""
+        if len(self._held) < least:
+            return
+        batch, self._held = sorted(self._held, key=lambda one: one[0]), []
+        numbers = [number for number, _ in batch]
+
+        def also(session: Session, outcomes: Sequence[Answer]) -> None:
+            if audited is not None:
+                mine = dict(zip(numbers, outcomes, strict=True))
+                audited(session, [mine.get(number, answer) for number, answer in enumerate(self.answers)])
+
+        try:
+            outcomes: Sequence[Answer] = await self._writer.index_all([held for _, held in batch], also)
+        except Exception as problem:
+            outcomes = [_refusal(problem)] * len(batch)
+        for number, outcome in zip(numbers, outcomes, strict=True):
+            self.answers[number] = outcome
 
 
 _UNANSWERED = Corrupt("The object was not worked on.")
 
 
-async def store_part(writer: ArchiveWriter, part: Part, sender: Sender) -> Answer:
-    """Store one part and return its answer; only a cancellation raises."""
-    if part.content_type and media_type(part.content_type)[0] != "application/dicom":
-        return MediaTypeUnsupported(f"A part is {part.content_type[:60]}, not application/dicom.")
-    data = None if part.path is not None else part.memory
-    try:
-        return await writer.store(Received(sender.tenant, data, part.path, sender.study_uid, sender.origin))
-    except ConsiliumError as refusal:
-        return refusal
-    except TimeoutError:
+def _refusal(problem: Exception) -> ConsiliumError:
+    """Return what a part is answered when ``problem`` kept it from being stored."""
+    if isinstance(problem, ConsiliumError):
+        return problem
+    if isinstance(problem, TimeoutError):
         return Unavailable("The archive did not answer in time. Send the object again.")
-    except Exception as problem:
-        log.exception("store_failed", error=type(problem).__name__)
-        return Corrupt("The object can't be stored: an error of ours.")
+    log.error("store_failed", error=type(problem).__name__, exc_info=problem)
+    return Corrupt("The object can't be stored: an error of ours.")
 
 
 def failure_reason(refusal: ConsiliumError) -> int:
