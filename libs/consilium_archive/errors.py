@@ -28,6 +28,13 @@ class StudyMismatch(Invalid):
     failure_reason: ClassVar[int] = 0xA900
 
 
+class InstanceMismatch(Invalid):
+    """The data set is another instance than the message says that carries it (PS3.4 B.2.3)."""
+
+    code = "instance-mismatch"
+    failure_reason: ClassVar[int] = 0xA900
+
+
 class QueryInvalid(Invalid):
     """The search names a key, a value or a page that can't be matched."""
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from consilium_archive.dicom_json import instance_attributes
-from consilium_archive.errors import InstanceRejected, StudyMismatch
+from consilium_archive.errors import InstanceMismatch, InstanceRejected, StudyMismatch
 from consilium_archive.packing import pack
 from consilium_archive.stages import Received, Validated, Warned
 from consilium_dicom.errors import DicomInvalid
@@ -26,7 +26,7 @@ BULK_DATA_PREFIX = "/dicomweb/studies"
 
 
 def prepare(received: Received, decode: DecodeFrames = "sample") -> Validated:
-    """Return the object with its verdict, hash, metadata and frame index; raise InstanceRejected or StudyMismatch."""
+    """Return the object with its verdict, hash, metadata and frame index; raise InstanceRejected, StudyMismatch or InstanceMismatch."""
     with opened(received) as data:
         run = validate(data, decode=decode)
         header = accepted(run)
@@ -34,6 +34,11 @@ def prepare(received: Received, decode: DecodeFrames = "sample") -> Validated:
             raise StudyMismatch(
                 f"The instance belongs to study {header.study_uid}, the request names {received.study_uid}.",
                 sop_instance_uid=header.sop_instance_uid,
+            )
+        if received.sop_instance_uid and header.sop_instance_uid != received.sop_instance_uid:
+            raise InstanceMismatch(
+                "The data set is another instance than the one that the message names.",
+                sop_instance_uid=received.sop_instance_uid,
             )
         return Validated(
             received=received,

@@ -15,7 +15,7 @@ from consilium_dicom.header import Header
 class Origin:
     """How an object came to us; ids only."""
 
-    kind: Literal["stow", "capture"] = "stow"
+    kind: Literal["stow", "capture", "dimse"] = "stow"
     room_id: str = ""
     capture_id: str = ""
     upload_id: str = ""
@@ -37,6 +37,7 @@ class Received:
     path: Path | None = None
     study_uid: str = ""
     origin: Origin = field(default_factory=Origin)
+    sop_instance_uid: str = ""  # which instance the sender says it is; empty: nothing was said
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ from fastapi import FastAPI
 from consilium_archive.writer import WriterLimits, open_writer
 from consilium_ingest.api_stow import StowDesk, stow_router
 from consilium_ingest.api_uploads import uploads_router
+from consilium_ingest.dimse.server import open_dimse
+from consilium_ingest.dimse.settings import DimseSettings
+from consilium_ingest.dimse.store import StoreDesk
 from consilium_ingest.settings import IngestSettings
 from consilium_ingest.spool import Budget, Spool, sweep
 from consilium_ingest.upload_ingest import UploadIngest
@@ -23,9 +26,11 @@ from consilium_platform.tasks import end_task
 
 
 @asynccontextmanager
-async def open_service(platform: Platform, settings: IngestSettings | None = None) -> AsyncIterator[FastAPI]:
-    """Yield ingest's app; the writer runs for the length of the block."""
-    settings = settings or IngestSettings.load()
+async def open_service(
+    platform: Platform, settings: IngestSettings | None = None, dimse: DimseSettings | None = None
+) -> AsyncIterator[FastAPI]:
+    """Yield ingest's app; the writer runs for the length of the block, and the DIMSE door if it has a port."""
+    settings, dimse = settings or IngestSettings.load(), dimse or DimseSettings.load()
     folder = settings.spool_dir or platform.settings.data_dir / "spool"
     await asyncio.to_thread(sweep, folder)
     spool = Spool(folder, Budget(settings.memory_bytes), settings.spool_above_bytes, settings.max_object_bytes)
@@ -48,6 +53,9 @@ async def open_service(platform: Platform, settings: IngestSettings | None = Non
         await stack.enter_async_context(_running(ingest))
         app.include_router(uploads_router(uploads))
         app.include_router(stow_router(StowDesk(writer, spool, platform.audit, settings)))
+        if dimse.port is not None:
+            desk = StoreDesk(writer, platform.database, platform.blobs)
+            app.state.dimse = await stack.enter_async_context(open_dimse(platform, dimse, desk, spool))
         yield app
 
 

@@ -28,3 +28,8 @@ class IngestSettings(RoomSettings):
     upload_chunk_bytes: int = Field(default=16 << 20, ge=1 << 16, description="Largest body of one tus PATCH, bytes.")
     upload_keep_hours: float = Field(default=168, gt=0, description="Unfinished uploads are kept that long, hours.")
     public_url: str | None = Field(default=None, description="Scheme and host of Retrieve URLs; unset: the request's.")
+
+    @classmethod
+    def nested_prefixes(cls) -> tuple[str, ...]:
+        """Leave the DIMSE door's settings alone (``dimse.settings``)."""
+        return ("CONSILIUM_INGEST_DICOM_",)

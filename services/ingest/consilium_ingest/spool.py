@@ -69,15 +69,23 @@ class Part:
             raise ObjectTooLarge(f"An object may have at most {self.spool.max_bytes} bytes.")
         self.memory += data
 
+    def hold(self) -> bool:
+        """Reserve memory for what was written; False: ``drain`` must be awaited before more is taken."""
+        if self._file is not None:
+            return len(self.memory) < _DRAIN_BYTES
+        missing = len(self.memory) - self.reserved
+        if missing <= 0:
+            return True
+        if len(self.memory) > self.spool.above_bytes or not self.spool.budget.reserve(missing):
+            return False
+        self.reserved += missing
+        return True
+
     async def drain(self) -> None:
         """Keep the memory inside its bounds; call after each chunk of the request."""
+        if self.hold():
+            return
         if self._file is None:
-            missing = len(self.memory) - self.reserved
-            if missing <= 0:
-                return
-            if len(self.memory) <= self.spool.above_bytes and self.spool.budget.reserve(missing):
-                self.reserved += missing
-                return
             self._open()
         if len(self.memory) >= _DRAIN_BYTES:
             await self._flush()
