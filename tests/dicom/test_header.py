@@ -73,7 +73,8 @@ ORACLE_GIVES_UP = {"no_meta.dcm", "emri_small_jpeg_2k_lossless_too_short.dcm"}
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return "\\".join(str(part) for part in value) if isinstance(value, MultiValue) else str(value)
+    text = "\\".join(str(part) for part in value) if isinstance(value, MultiValue) else str(value)
+    return text.replace("\x1b$)A", "")  # pydicom leaves ISO-IR 58's escape sequence in the text
 
 
 def _number(dataset: pydicom.Dataset, keyword: str) -> float | None:
