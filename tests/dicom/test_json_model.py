@@ -77,7 +77,9 @@ def test_json_equals_pydicom_on_every_real_file(real_file: Path, oracle: Callabl
             ours.pop(f"{int(tag):08X}", None)
         else:
             theirs[f"{int(tag):08X}"] = model
-    assert ours == _normal(json.loads(json.dumps(theirs).replace("\\u001b$)A", "")))  # pydicom leaves ISO-IR 58's escape
+    assert ours == _normal(
+        json.loads(json.dumps(theirs).replace("\\u001b$)A", ""))
+    )  # pydicom leaves ISO-IR 58's escape
     json.dumps(ours, allow_nan=False)
 
 
