@@ -28,6 +28,15 @@ def decode_frame(header: Header, frame: bytes) -> NDArray[Any]:
 
     Raises ``Undecodable`` for a broken code stream, a codec that is not here, or a size that contradicts the header.
     """
+    samples, ybr = decode_stored(header, frame)
+    return to_rgb(samples) if ybr else samples
+
+
+def decode_stored(header: Header, frame: bytes) -> tuple[NDArray[Any], bool]:
+    """Return what ``decode_frame`` gives, but colour that was stored as YBR_FULL still in it, and whether that is so.
+
+    A transform that belongs to the code stream (JPEG's, JPEG 2000's) is undone; one that the object made is not.
+    """
     rows, columns = header.rows or 0, header.columns or 0
     samples = header.samples_per_pixel or 1
     if not rows or not columns or rows * columns * samples > _MAX_SAMPLES:
@@ -36,14 +45,14 @@ def decode_frame(header: Header, frame: bytes) -> NDArray[Any]:
     codec = "native" if not header.encapsulated else syntax.codec if syntax else "unknown"
     try:
         _check_stated_size(codec, frame, rows, columns)
-        decoded = _decode(codec, header, frame)
+        decoded, converted = _decode(codec, header, frame)
     except DicomInvalid:
         raise
     except Exception as error:  # every codec has its own exception type; all mean the same here
         raise Undecodable(f"the {codec} frame cannot be decoded: {error}") from error
     if decoded.shape[:2] != (rows, columns):
         raise Undecodable(f"a frame of {decoded.shape[1]}x{decoded.shape[0]} in an object of {columns}x{rows}")
-    return decoded
+    return decoded, not converted and _is_ybr(decoded, header)
 
 
 def _check_stated_size(codec: str, frame: bytes, rows: int, columns: int) -> None:
@@ -62,24 +71,24 @@ def _check_stated_size(codec: str, frame: bytes, rows: int, columns: int) -> Non
         raise Undecodable(f"a frame of {stated[1]}x{stated[0]} in an object of {columns}x{rows}")
 
 
-def _decode(codec: str, header: Header, frame: bytes) -> NDArray[Any]:
+def _decode(codec: str, header: Header, frame: bytes) -> tuple[NDArray[Any], bool]:
+    """Return the samples, and whether the code stream's own colour transform has been undone."""
     if codec == "native":
-        return _native(header, frame)
+        return _native(header, frame), False
     if codec == "deflate":
-        return _native(header, zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, _native_bytes(header)))
+        return _native(header, zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, _native_bytes(header))), False
     if codec == "rle":
-        return _colour(_rle(header, frame), header, converted=False)
+        return _rle(header, frame), False
     if codec == "jpeg":
-        return _jpeg(header, frame)
+        return _jpeg(header, frame), True
     if codec == "jpeg-lossless":
-        return _sign(_colour(_planes(imagecodecs.ljpeg_decode(_trim(frame))), header, converted=False), header)
+        return _sign(_planes(imagecodecs.ljpeg_decode(_trim(frame))), header), False
     if codec == "jpeg-ls":
-        return _sign(_colour(imagecodecs.jpegls_decode(frame), header, converted=False), header)
+        return _sign(imagecodecs.jpegls_decode(frame), header), False
     if codec in {"jpeg2000", "htj2k"}:
-        decoded = imagecodecs.jpeg2k_decode(frame)
-        return _sign(_colour(decoded, header, converted=_j2k_transforms(frame)), header)
+        return _sign(imagecodecs.jpeg2k_decode(frame), header), _j2k_transforms(frame)
     if codec == "jpeg-xl":
-        return _sign(np.asarray(imagecodecs.jpegxl_decode(frame)), header)
+        return _sign(np.asarray(imagecodecs.jpegxl_decode(frame)), header), True
     raise Undecodable(f"no codec here for transfer syntax {header.transfer_syntax_uid}")
 
 
@@ -140,10 +149,10 @@ def _native(header: Header, frame: bytes) -> NDArray[Any]:
     if samples == 1:
         return _sign(flat.reshape(rows, columns), header)
     if header.photometric in {"YBR_FULL_422", "YBR_PARTIAL_422"}:
-        return _to_rgb(_upsample_422(flat, rows, columns))
+        return _upsample_422(flat, rows, columns)
     if header.planar_configuration == 1:
         flat = np.ascontiguousarray(flat.reshape(samples, rows, columns).transpose(1, 2, 0))
-    return _colour(flat.reshape(rows, columns, samples), header, converted=False)
+    return flat.reshape(rows, columns, samples)
 
 
 def _upsample_422(flat: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
@@ -156,7 +165,7 @@ def _upsample_422(flat: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
     return out
 
 
-def _to_rgb(ybr: NDArray[Any]) -> NDArray[Any]:
+def to_rgb(ybr: NDArray[Any]) -> NDArray[Any]:
     """Return RGB from full range YBR of 8 bits (PS3.3 C.7.6.3.1.2, inverse)."""
     if ybr.dtype != np.uint8:
         raise Undecodable("YBR samples of more than 8 bits")
@@ -164,11 +173,10 @@ def _to_rgb(ybr: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(cv2.cvtColor(swapped, cv2.COLOR_YCrCb2RGB))
 
 
-def _colour(decoded: NDArray[Any], header: Header, *, converted: bool) -> NDArray[Any]:
-    """Return RGB for colour; ``converted`` says that the codec has undone the colour transform itself."""
-    if decoded.ndim == 3 and decoded.shape[2] >= 3 and not converted and header.photometric.startswith("YBR_FULL"):
-        return _to_rgb(decoded)
-    return decoded
+def _is_ybr(decoded: NDArray[Any], header: Header) -> bool:
+    if decoded.ndim != 3 or decoded.shape[2] < 3:
+        return False
+    return header.photometric.startswith("YBR_FULL") or header.photometric == "YBR_PARTIAL_422"
 
 
 def _sign(decoded: NDArray[Any], header: Header) -> NDArray[Any]:

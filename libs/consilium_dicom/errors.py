@@ -38,6 +38,12 @@ class Undecodable(DicomInvalid):
     failure_reason: ClassVar[int] = 0xA900
 
 
+class Unencodable(DicomInvalid):
+    """These pixels cannot be written in the transfer syntax that was asked for."""
+
+    code = "frame-unencodable"
+
+
 class UnsuitableJpeg(DicomInvalid):
     """A JPEG that cannot stand in a JPEG Baseline object as it is; ``detail`` says what must change."""
 

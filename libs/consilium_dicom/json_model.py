@@ -13,14 +13,14 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from pydicom.datadict import private_dictionary_VR
-
-from consilium_dicom.charset import DEFAULT, Encodings, decode, encodings_of
+from consilium_dicom.charset import Encodings, decode, encodings_of
+from consilium_dicom.charset_repair import CharsetReading, read_charset
 from consilium_dicom.errors import DicomInvalid, DicomUnreadable, TooLarge
 from consilium_dicom.header import Header
 from consilium_dicom.person_name import PersonName
 from consilium_dicom.scan import MAX_DEPTH, MAX_KEPT_ELEMENTS, UNDEFINED, Buffer, Element, Encoding, Fence, Scan, scan
-from consilium_dicom.structure import dictionary_vr, items_of
+from consilium_dicom.structure import items_of
+from consilium_dicom.vr import known_vr
 
 JsonObject = dict[str, Any]
 BulkUri = str | Callable[[str], str]
@@ -36,14 +36,6 @@ _SPLIT_TEXT = frozenset({b"LO", b"SH", b"UC"})
 _CHARACTER_SET = 0x00080005
 
 
-@lru_cache(maxsize=8192)
-def _private_vr(tag: int, creator: str) -> bytes:
-    try:
-        return private_dictionary_VR(tag, creator).encode("ascii")
-    except KeyError:
-        return b"UN"
-
-
 @lru_cache(maxsize=16384)
 def _key(tag: int) -> str:
     return f"{tag:08X}"
@@ -52,11 +44,13 @@ def _key(tag: int) -> str:
 def to_json_model(data: Buffer, header: Header | None, bulk_uri: BulkUri, *, source: Scan | None = None) -> JsonObject:
     """Return the instance in the DICOM JSON model, without group lengths and file meta information.
 
-    ``bulk_uri`` names the large values; ``bulk_value`` reads them back. ``header`` may be None. Raises ``DicomUnreadable``.
+    ``bulk_uri`` names the large values; ``bulk_value`` reads them back. ``header`` may be None. Text whose stated character
+    set is wrong is written as ``charset_repair`` reads it. Raises ``DicomUnreadable``.
     """
     found = source or scan(data)
     uri = bulk_uri if callable(bulk_uri) else _joiner(bulk_uri)
-    return _Writer(found.buffer, uri).data_set(found.elements, found.encoding, DEFAULT, "", 1)
+    charset = header.charset if header is not None else read_charset(found)
+    return _Writer(found.buffer, uri, charset).data_set(found.elements, found.encoding, charset.encodings, "", 1)
 
 
 def _joiner(base: str) -> Callable[[str], str]:
@@ -67,10 +61,11 @@ def _joiner(base: str) -> Callable[[str], str]:
 class _Writer:
     """Writes one file; the fence counts elements over all nesting."""
 
-    __slots__ = ("buffer", "fence", "kept", "uri")
+    __slots__ = ("buffer", "charset", "fence", "kept", "uri")
 
-    def __init__(self, buffer: Buffer, uri: Callable[[str], str]) -> None:
+    def __init__(self, buffer: Buffer, uri: Callable[[str], str], charset: CharsetReading) -> None:
         self.buffer = buffer
+        self.charset = charset
         self.uri = uri
         self.fence = Fence()
         self.kept = Fence(MAX_KEPT_ELEMENTS)
@@ -89,7 +84,8 @@ class _Writer:
         encodings = parent
         stated = elements.get(_CHARACTER_SET)
         if stated is not None and 0 < stated[2] < UNDEFINED:
-            encodings = encodings_of(self._raw(stated))
+            raw = self._raw(stated)
+            encodings = self.charset.encodings if raw == self.charset.stated else encodings_of(raw)
         self.kept.spend(len(elements))
         out: JsonObject = {}
         order = "<" if encoding.little else ">"
@@ -100,42 +96,12 @@ class _Writer:
             element = elements[tag]
             vr = element[0]
             if not vr or vr == b"UN" or len(vr) != 2:
-                vr = self._known_vr(tag, element, elements, encoding)
+                vr = known_vr(self.buffer, tag, element, elements)
             out[_key(tag)] = self._element(tag, vr, element, encoding, encodings, path, depth, order)
         return out
 
     def _raw(self, element: Element) -> bytes:
         return bytes(self.buffer[element[1] : element[1] + element[2]])
-
-    def _known_vr(self, tag: int, element: Element, elements: dict[int, Element], encoding: Encoding) -> bytes:
-        """Return the VR of an element written without one, or as UN (PS3.5 6.2.2)."""
-        vr = self._private(tag, elements) if tag >> 16 & 1 else dictionary_vr(tag)
-        if element[2] == UNDEFINED and vr == b"UN":
-            return b"SQ"
-        if vr in {b"US or SS", b"US or SS or OW", b"US or OW", b"OB or OW"}:
-            return self._ambiguous(vr, tag, elements, encoding)
-        return vr
-
-    def _private(self, tag: int, elements: dict[int, Element]) -> bytes:
-        """Return a private element's VR by its creator's entry in the dictionary (PS3.5 7.8)."""
-        if 0x10 <= tag & 0xFFFF <= 0xFF:
-            return b"LO"
-        creator = elements.get(tag & 0xFFFF0000 | (tag & 0xFF00) >> 8)
-        if creator is None or creator[2] == UNDEFINED:
-            return b"UN"
-        return _private_vr(tag, self._raw(creator).decode("latin_1").strip(" \0"))
-
-    def _ambiguous(self, vr: bytes, tag: int, elements: dict[int, Element], encoding: Encoding) -> bytes:
-        """Return the VR that the data set's own description decides (PS3.5 annex A.1)."""
-        if vr == b"OB or OW":
-            return b"OW"
-        if vr != b"US or SS" and tag == 0x00283006:
-            descriptor = elements.get(0x00283002)
-            one = descriptor is not None and self._raw(descriptor)[:2] in {b"\x01\x00", b"\x00\x01"}
-            return b"US" if one else b"OW"
-        signed = elements.get(0x00280103)
-        first = self._raw(signed) if signed is not None else b""
-        return b"SS" if first in {b"\x01\x00", b"\x00\x01"} and any(first) else b"US"
 
     def _element(
         self,
