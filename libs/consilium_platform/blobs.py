@@ -1,28 +1,29 @@
 """Objects: immutable bytes under a key, in a folder (embedded) or an S3 bucket (cluster).
 
 ``put`` returns when the object is durable: folder objects are written beside, synced, renamed, and the directory synced; S3 objects
-are there when the store has confirmed the PUT. Keys are relative paths of ``[A-Za-z0-9._-]`` segments. boto3 sets the bucket up
-and checks it; the data path runs in a bounded thread pool.
+are there when the store has confirmed the PUT. Keys are relative paths of ``[A-Za-z0-9._-]`` segments. With a second place set
+(``CONSILIUM_PLATFORM_COPY_*``) reads of originals fall back to it (``blobs_fallback``); writing to it is the archive's copier's work.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
 import re
-import tempfile
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
+
+import structlog
 
 from consilium_core.errors import Exhausted, Invalid, NotFound, Unavailable
-from consilium_platform.settings import PlatformSettings
+from consilium_platform.settings import PlatformSettings, S3Place
 
+log = structlog.get_logger()
 _KEY = re.compile(r"^(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*$")
-T = TypeVar("T")
 Bytes = bytes | bytearray | memoryview
+STREAM_BYTES = 4 << 20  # one chunk of a streamed object
 
 
 class BlobNotFound(NotFound):
@@ -44,6 +45,15 @@ class BlobsFull(Exhausted):
     mend = "operator"
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object of a listing; ``modified`` is the store's own clock, timezone-aware."""
+
+    key: str
+    size_bytes: int
+    modified: datetime
+
+
 class BlobStore(Protocol):
     """What the rooms may ask of an object store."""
 
@@ -63,6 +73,10 @@ class BlobStore(Protocol):
         """Return ``length`` bytes from ``start`` (fewer only at the end of the object)."""
         ...
 
+    def get_stream(self, key: str) -> AsyncGenerator[bytes]:
+        """Yield the object in chunks of STREAM_BYTES, two of them in memory at most; raise BlobNotFound."""
+        ...
+
     async def size(self, key: str) -> int:
         """Return the object's size in bytes or raise BlobNotFound."""
         ...
@@ -71,13 +85,33 @@ class BlobStore(Protocol):
         """Remove the object; a missing one is no error."""
         ...
 
+    async def purge(self, key: str) -> None:
+        """Remove the object and every version that the store keeps of it; raise BlobsUnavailable where a lock forbids it."""
+        ...
+
     async def list(self, prefix: str) -> list[str]:
         """Return the keys that begin with ``prefix``, sorted."""
+        ...
+
+    def entries(self, prefix: str) -> AsyncGenerator[Entry]:
+        """Yield the objects whose keys begin with ``prefix``, in the order of their keys."""
+        ...
+
+    async def sweep(self, age_s: float) -> int:
+        """Remove what killed writers left unfinished and is older than ``age_s``; return how many pieces."""
         ...
 
     async def ping(self) -> None:
         """Raise BlobsUnavailable unless the store can be used."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The places that hold originals: the first, which every write goes to, and the copy's, where one is set."""
+
+    first: BlobStore
+    copy: BlobStore | None = None
 
 
 def check_key(key: str) -> str:
@@ -87,160 +121,45 @@ def check_key(key: str) -> str:
     return key
 
 
-class FolderBlobs:
-    """Objects as files under one folder."""
-
-    def __init__(self, root: Path, threads: int = 8) -> None:
-        self._root = root
-        self._temporary = root / ".incoming"
-        self._temporary.mkdir(parents=True, exist_ok=True)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-        except FileNotFoundError as problem:
-            raise BlobNotFound("The object is not in the store.") from problem
-        except OSError as problem:
-            if problem.errno in (28, 122):  # ENOSPC, EDQUOT
-                raise BlobsFull("The object store is full.", retry_after_s=60) from problem
-            raise BlobsUnavailable(f"The object store can't be used: {problem.strerror}.") from problem
-
-    def _publish(self, temporary: Path, key: str) -> None:
-        target = self._root / key
-        made = _make_folders(target.parent, self._root)
-        temporary.replace(target)
-        for folder in (target.parent, *made):
-            _sync_folder(folder)
-
-    async def put(self, key: str, data: Bytes, content_type: str = "application/octet-stream") -> None:
-        """Write beside, sync, rename, sync the folder."""
-        check_key(key)
-
-        def work() -> None:
-            descriptor, name = tempfile.mkstemp(dir=self._temporary)
-            try:
-                with os.fdopen(descriptor, "wb", buffering=0) as file:
-                    view = memoryview(data).cast("B")
-                    while view:
-                        view = view[file.write(view) :]
-                    os.fdatasync(file.fileno())
-                self._publish(Path(name), key)
-            except BaseException:
-                with suppress(FileNotFoundError):
-                    Path(name).unlink()
-                raise
-
-        await self._run(work)
-
-    async def put_file(self, key: str, path: Path, content_type: str = "application/octet-stream") -> None:
-        """Sync the file and move it; across file systems it is copied first."""
-        check_key(key)
-
-        def work() -> None:
-            with path.open("rb") as file:
-                os.fdatasync(file.fileno())
-            try:
-                self._publish(path, key)
-            except OSError as problem:
-                if problem.errno != 18:  # EXDEV
-                    raise
-                descriptor, name = tempfile.mkstemp(dir=self._temporary)
-                with os.fdopen(descriptor, "wb") as copy, path.open("rb") as source:
-                    while chunk := source.read(1 << 20):
-                        copy.write(chunk)
-                    copy.flush()
-                    os.fdatasync(copy.fileno())
-                self._publish(Path(name), key)
-                path.unlink()
-
-        await self._run(work)
-
-    async def get(self, key: str) -> bytes:
-        """Read the file."""
-        path = self._root / check_key(key)
-        return await self._run(path.read_bytes)
-
-    async def get_range(self, key: str, start: int, length: int) -> bytes:
-        """Read a part of the file."""
-        path = self._root / check_key(key)
-
-        def work() -> bytes:
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                return os.pread(descriptor, length, start)
-            finally:
-                os.close(descriptor)
-
-        return await self._run(work)
-
-    async def size(self, key: str) -> int:
-        """Return the file's size."""
-        path = self._root / check_key(key)
-        return await self._run(lambda: path.stat().st_size)
-
-    async def delete(self, key: str) -> None:
-        """Unlink the file."""
-        path = self._root / check_key(key)
-        with suppress(BlobNotFound):
-            await self._run(path.unlink)
-
-    async def list(self, prefix: str) -> list[str]:
-        """Walk the folder."""
-
-        def work() -> list[str]:
-            keys = (p.relative_to(self._root).as_posix() for p in self._root.rglob("*") if p.is_file())
-            return sorted(k for k in keys if k.startswith(prefix) and not k.startswith(".incoming/"))
-
-        return await self._run(work)
-
-    async def ping(self) -> None:
-        """Raise unless the folder can be written."""
-        if not os.access(self._root, os.W_OK):
-            raise BlobsUnavailable("The object store's folder can't be written.")
-
-    def close(self) -> None:
-        """End the threads."""
-        self._pool.shutdown(wait=True)
-
-
-def _make_folders(folder: Path, root: Path) -> list[Path]:
-    """Make ``folder``; return the parents whose entries changed, for syncing."""
-    missing: list[Path] = []
-    at = folder
-    while at != root and not at.exists():
-        missing.append(at)
-        at = at.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    return [path.parent for path in missing]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+@asynccontextmanager
+async def open_stores(settings: PlatformSettings) -> AsyncIterator[Stores]:
+    """Open the places that the settings ask for. A copy's place that does not answer now does not stop the start."""
+    async with AsyncExitStack() as stack:
+        if settings.blob_store == "folder":
+            first = await stack.enter_async_context(_open_folder(settings.data_dir / "objects"))
+        else:
+            first = await stack.enter_async_context(_open_bucket(settings.s3_place))
+        copy: BlobStore | None = None
+        if settings.copy_store == "folder":
+            copy = await stack.enter_async_context(_open_folder(settings.copy_folder))
+        elif settings.copy_store == "s3":
+            copy = await stack.enter_async_context(_open_bucket(settings.copy_place, must_answer=False))
+        yield Stores(first, copy)
 
 
 @asynccontextmanager
-async def open_blobs(settings: PlatformSettings) -> AsyncIterator[BlobStore]:
-    """Open the store that the settings ask for; an S3 bucket is set up and checked."""
-    if settings.blob_store == "folder":
-        folder = FolderBlobs(settings.data_dir / "objects")
-        try:
-            yield folder
-        finally:
-            folder.close()
-        return
-    from consilium_platform.blobs_s3 import (  # boto3 costs half a second that the embedded world need not pay
-        S3Blobs,
-        s3_client,
-    )
+async def _open_folder(root: Path) -> AsyncIterator[BlobStore]:
+    from consilium_platform.blobs_folder import FolderBlobs
 
-    store = S3Blobs(s3_client(settings), settings.s3_bucket)
+    folder = FolderBlobs(root)
     try:
-        await store.set_up()
+        yield folder
+    finally:
+        folder.close()
+
+
+@asynccontextmanager
+async def _open_bucket(place: S3Place, *, must_answer: bool = True) -> AsyncIterator[BlobStore]:
+    from consilium_platform.blobs_s3 import S3Blobs  # costs half a second that the embedded world need not pay
+
+    store = S3Blobs(place)
+    try:
+        try:
+            await store.set_up()
+        except BlobsUnavailable as problem:
+            if must_answer:
+                raise
+            log.warning("copy_store_unavailable", error=problem.detail)
         yield store
     finally:
         store.close()

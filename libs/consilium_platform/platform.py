@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from consilium_core.clock import Clock, SystemClock
 from consilium_platform.audit import AuditLog, open_audit
-from consilium_platform.blobs import BlobStore, open_blobs
+from consilium_platform.blobs import BlobStore, Stores, open_stores
+from consilium_platform.blobs_fallback import FallbackBlobs
 from consilium_platform.bus import EventBus, open_bus
 from consilium_platform.http.client import ServiceDirectory
 from consilium_platform.migrate import upgrade
@@ -32,12 +33,13 @@ Ping = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Platform:
-    """Everything a server room may lean on."""
+    """Everything a server room may lean on. ``blobs`` reads from either of ``stores``, where there are two."""
 
     settings: PlatformSettings
     clock: Clock
     database: Database
     blobs: BlobStore
+    stores: Stores
     bus: EventBus
     outbox: OutboxRelay
     audit: AuditLog
@@ -72,7 +74,10 @@ async def open_platform(
         database = await stack.enter_async_context(
             open_database(settings.sql_url, pool_size=settings.database_pool_size)
         )
-        blobs = await stack.enter_async_context(open_blobs(settings))
+        stores = await stack.enter_async_context(open_stores(settings))
+        blobs: BlobStore = stores.first
+        if stores.copy is not None:
+            blobs = FallbackBlobs(stores.first, stores.copy, clock)
         redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
         bus = await stack.enter_async_context(open_bus(redis_url))
         audit = await stack.enter_async_context(open_audit(database))
@@ -86,6 +91,7 @@ async def open_platform(
             clock=clock,
             database=database,
             blobs=blobs,
+            stores=stores,
             bus=bus,
             outbox=outbox,
             audit=audit,

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -53,6 +54,22 @@ class RoomSettings(BaseSettings):
         return ()
 
 
+@dataclass(frozen=True, slots=True)
+class S3Place:
+    """One bucket and how it is to stand; days 0: not asked for."""
+
+    endpoint: str | None
+    bucket: str
+    region: str
+    access_key: SecretStr | None = None
+    secret_key: SecretStr | None = None
+    versioning: bool = False
+    object_lock_days: int = 0
+    object_lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] = "GOVERNANCE"
+    uploads_days: int = 30
+    quarantine_days: int = 0
+
+
 class PlatformSettings(RoomSettings):
     """Which world the server rooms live in."""
 
@@ -70,6 +87,28 @@ class PlatformSettings(RoomSettings):
     s3_region: str = Field(default="us-east-1", description="Region name that requests are signed for.")
     s3_access_key: SecretStr | None = Field(default=None, description="Access key; unset: the pod's own identity.")
     s3_secret_key: SecretStr | None = Field(default=None, description="Secret key.")
+    s3_versioning: bool = Field(default=False, description="The bucket keeps old versions (set up and checked).")
+    s3_object_lock_days: int = Field(
+        default=0, ge=0, description="Nobody removes an object for that long, days; 0: no object lock."
+    )
+    s3_object_lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] = Field(
+        default="GOVERNANCE", description="Whether a privileged account may still remove a locked object."
+    )
+    s3_uploads_days: int = Field(
+        default=30, ge=0, description="The bucket expires uploads/ after that, days; 0: never."
+    )
+    s3_quarantine_days: int = Field(
+        default=0, ge=0, description="The bucket expires quarantine/ after that, days; 0: never."
+    )
+    copy_store: Literal["none", "folder", "s3"] = Field(default="none", description="Where second copies are kept.")
+    copy_dir: Path | None = Field(default=None, description="Folder of the second copies; unset: data_dir/copies.")
+    copy_s3_endpoint: str | None = Field(default=None, description="URL of the copies' S3 endpoint.")
+    copy_s3_bucket: str = Field(default="consilium-copy", description="Bucket of the second copies.")
+    copy_s3_region: str = Field(default="us-east-1", description="Region name of the copies' bucket.")
+    copy_s3_access_key: SecretStr | None = Field(default=None, description="Access key of the copies' bucket.")
+    copy_s3_secret_key: SecretStr | None = Field(default=None, description="Secret key of the copies' bucket.")
+    copy_s3_versioning: bool = Field(default=False, description="The copies' bucket keeps old versions.")
+    copy_s3_object_lock_days: int = Field(default=0, ge=0, description="Object lock of the copies' bucket, days.")
     verify_keys_file: Path | None = Field(
         default=None, description="JWK set that tokens are verified with; unset: data_dir/keys/verify.json."
     )
@@ -90,3 +129,25 @@ class PlatformSettings(RoomSettings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite+aiosqlite:///{self.data_dir / 'consilium.db'}"
+
+    @property
+    def s3_place(self) -> S3Place:
+        """Return the bucket of the originals."""
+        return S3Place(
+            self.s3_endpoint, self.s3_bucket, self.s3_region, self.s3_access_key, self.s3_secret_key, self.s3_versioning,
+            self.s3_object_lock_days, self.s3_object_lock_mode, self.s3_uploads_days, self.s3_quarantine_days,
+        )  # fmt: skip
+
+    @property
+    def copy_place(self) -> S3Place:
+        """Return the bucket of the second copies: only originals lie there."""
+        return S3Place(
+            self.copy_s3_endpoint, self.copy_s3_bucket, self.copy_s3_region, self.copy_s3_access_key,
+            self.copy_s3_secret_key, self.copy_s3_versioning, self.copy_s3_object_lock_days, self.s3_object_lock_mode,
+            uploads_days=0,
+        )  # fmt: skip
+
+    @property
+    def copy_folder(self) -> Path:
+        """Return the folder of the second copies."""
+        return self.copy_dir or self.data_dir / "copies"

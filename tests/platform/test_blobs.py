@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import os
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from consilium_core.errors import Invalid
-from consilium_platform.blobs import BlobNotFound, BlobsFull, BlobsUnavailable, FolderBlobs, check_key
+from consilium_platform.blobs import STREAM_BYTES, BlobNotFound, BlobsFull, BlobsUnavailable, check_key
+from consilium_platform.blobs_folder import FolderBlobs
+from consilium_platform.blobs_s3 import S3Blobs
 from consilium_platform.platform import Platform
 
 DATA = bytes(range(256)) * 40
@@ -74,6 +79,68 @@ async def test_a_file_is_moved_into_the_store(any_platform: Platform, tmp_path: 
     await any_platform.blobs.put_file("uploads/1", path)
     assert await any_platform.blobs.get("uploads/1") == DATA
     assert not path.exists()
+
+
+async def test_a_stream_gives_the_object_in_bounded_chunks(any_platform: Platform, tmp_path: Path) -> None:
+    blobs, path = any_platform.blobs, tmp_path / "large"
+    data = bytes(range(256)) * 4096 * 9 + b"end"  # a little more than two chunks
+    path.write_bytes(data)
+    await blobs.put_file("a/large", path)
+    await blobs.put("a/empty", b"")
+    chunks = [chunk async for chunk in blobs.get_stream("a/large")]
+    assert b"".join(chunks) == data
+    assert [len(chunk) for chunk in chunks] == [STREAM_BYTES, STREAM_BYTES, len(data) - 2 * STREAM_BYTES]
+    assert [chunk async for chunk in blobs.get_stream("a/empty")] == []
+    with pytest.raises(BlobNotFound):
+        [chunk async for chunk in blobs.get_stream("a/none")]
+    async with aclosing(blobs.get_stream("a/large")) as stream:  # who goes away early leaves nothing running
+        assert await anext(stream) == data[:STREAM_BYTES]
+
+
+async def test_a_large_file_is_sent_in_parts_and_comes_back_whole(any_platform: Platform, tmp_path: Path) -> None:
+    path, digest = tmp_path / "upload", hashlib.sha256()
+    with path.open("wb") as file:
+        for number in range(40):
+            piece = bytes([number]) * (1 << 20)
+            digest.update(piece)
+            file.write(piece)
+    await any_platform.blobs.put_file("uploads/1", path)
+    back = hashlib.sha256()
+    async for chunk in any_platform.blobs.get_stream("uploads/1"):
+        back.update(chunk)
+    assert back.hexdigest() == digest.hexdigest()
+
+
+async def test_entries_come_in_the_order_of_keys_with_size_and_time(any_platform: Platform) -> None:
+    blobs, before = any_platform.blobs, datetime.now(UTC) - timedelta(minutes=1)
+    for key in ("o/t/b1", "o/t/a1", "o/t-2/a1", "o/t/a/x", "p"):
+        await blobs.put(key, b"x" * len(key))
+    found = [entry async for entry in blobs.entries("o/")]
+    assert [entry.key for entry in found] == ["o/t-2/a1", "o/t/a/x", "o/t/a1", "o/t/b1"]
+    assert [entry.size_bytes for entry in found] == [len(entry.key) for entry in found]
+    assert all(before < entry.modified < datetime.now(UTC) + timedelta(minutes=1) for entry in found)
+    assert [entry.key async for entry in blobs.entries("o/t/a")] == ["o/t/a/x", "o/t/a1"]
+
+
+async def test_a_purged_object_is_gone_and_a_missing_one_is_no_error(any_platform: Platform) -> None:
+    await any_platform.blobs.put("a/b", DATA)
+    await any_platform.blobs.put("a/bc", DATA)
+    await any_platform.blobs.purge("a/b")
+    await any_platform.blobs.purge("a/b")
+    assert await any_platform.blobs.list("") == ["a/bc"]
+
+
+async def test_what_a_killed_writer_left_is_swept_once_it_is_old(any_platform: Platform, world: str) -> None:
+    if world == "embedded":
+        left = any_platform.settings.data_dir / "objects" / ".incoming" / "tmpx"
+        left.write_bytes(b"half")
+    else:
+        store = any_platform.stores.first
+        assert isinstance(store, S3Blobs)
+        store.client.create_multipart_upload(Bucket=store.place.bucket, Key="a/half")
+    assert await any_platform.blobs.sweep(3600) == 0
+    assert await any_platform.blobs.sweep(-1) == 1
+    assert await any_platform.blobs.sweep(-1) == 0
 
 
 async def test_many_at_once_do_not_mix(any_platform: Platform) -> None:

@@ -1,0 +1,231 @@
+"""Objects as files under one folder: written beside, synced, renamed, the directory synced.
+
+obstore's folder store is not used here: it does not sync and can't be told to. All work runs in a bounded thread pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from consilium_platform.blobs import (
+    STREAM_BYTES,
+    BlobNotFound,
+    BlobsFull,
+    BlobsUnavailable,
+    Bytes,
+    Entry,
+    check_key,
+)
+
+T = TypeVar("T")
+_PAGE = 1000
+
+
+class FolderBlobs:
+    """Objects as files under one folder."""
+
+    def __init__(self, root: Path, threads: int = 8) -> None:
+        self._root = root
+        self._temporary = root / ".incoming"
+        self._temporary.mkdir(parents=True, exist_ok=True)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        except FileNotFoundError as problem:
+            raise BlobNotFound("The object is not in the store.") from problem
+        except OSError as problem:
+            if problem.errno in (28, 122):  # ENOSPC, EDQUOT
+                raise BlobsFull("The object store is full.", retry_after_s=60) from problem
+            raise BlobsUnavailable(f"The object store can't be used: {problem.strerror}.") from problem
+
+    def _publish(self, temporary: Path, key: str) -> None:
+        target = self._root / key
+        made = _make_folders(target.parent, self._root)
+        temporary.replace(target)
+        for folder in (target.parent, *made):
+            _sync_folder(folder)
+
+    async def put(self, key: str, data: Bytes, content_type: str = "application/octet-stream") -> None:
+        """Write beside, sync, rename, sync the folder."""
+        check_key(key)
+
+        def work() -> None:
+            descriptor, name = tempfile.mkstemp(dir=self._temporary)
+            try:
+                with os.fdopen(descriptor, "wb", buffering=0) as file:
+                    view = memoryview(data).cast("B")
+                    while view:
+                        view = view[file.write(view) :]
+                    os.fdatasync(file.fileno())
+                self._publish(Path(name), key)
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    Path(name).unlink()
+                raise
+
+        await self._run(work)
+
+    async def put_file(self, key: str, path: Path, content_type: str = "application/octet-stream") -> None:
+        """Sync the file and move it; across file systems it is copied first."""
+        check_key(key)
+
+        def work() -> None:
+            with path.open("rb") as file:
+                os.fdatasync(file.fileno())
+            try:
+                self._publish(path, key)
+            except OSError as problem:
+                if problem.errno != 18:  # EXDEV
+                    raise
+                descriptor, name = tempfile.mkstemp(dir=self._temporary)
+                try:
+                    with os.fdopen(descriptor, "wb") as copy, path.open("rb") as source:
+                        while chunk := source.read(1 << 20):
+                            copy.write(chunk)
+                        copy.flush()
+                        os.fdatasync(copy.fileno())
+                    self._publish(Path(name), key)
+                except BaseException:
+                    with suppress(FileNotFoundError):
+                        Path(name).unlink()
+                    raise
+                path.unlink()
+
+        await self._run(work)
+
+    async def get(self, key: str) -> bytes:
+        """Read the file."""
+        path = self._root / check_key(key)
+        return await self._run(path.read_bytes)
+
+    async def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Read a part of the file."""
+        path = self._root / check_key(key)
+
+        def work() -> bytes:
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                return os.pread(descriptor, length, start)
+            finally:
+                os.close(descriptor)
+
+        return await self._run(work)
+
+    async def get_stream(self, key: str) -> AsyncGenerator[bytes]:
+        """Read the file chunk by chunk; it is opened once, so a removal on the way does not tear it."""
+        path = self._root / check_key(key)
+        file = await self._run(lambda: path.open("rb", buffering=0))
+        try:
+            while chunk := await self._run(lambda: file.read(STREAM_BYTES)):
+                yield chunk
+        finally:
+            file.close()
+
+    async def size(self, key: str) -> int:
+        """Return the file's size."""
+        path = self._root / check_key(key)
+        return await self._run(lambda: path.stat().st_size)
+
+    async def delete(self, key: str) -> None:
+        """Unlink the file."""
+        path = self._root / check_key(key)
+        with suppress(BlobNotFound):
+            await self._run(path.unlink)
+
+    async def purge(self, key: str) -> None:
+        """Unlink the file and make that durable: a folder keeps no versions."""
+        path = self._root / check_key(key)
+
+        def work() -> None:
+            path.unlink()
+            _sync_folder(path.parent)
+
+        with suppress(BlobNotFound):
+            await self._run(work)
+
+    async def list(self, prefix: str) -> list[str]:
+        """Walk the folder."""
+        return [entry.key async for entry in self.entries(prefix)]
+
+    async def entries(self, prefix: str) -> AsyncGenerator[Entry]:
+        """Walk the folder in the order of the keys, a page at a time."""
+        walk = _walk(self._root / prefix.rpartition("/")[0], self._root, prefix)
+        while page := await self._run(lambda: list(islice(walk, _PAGE))):
+            for entry in page:
+                yield entry
+
+    async def sweep(self, age_s: float) -> int:
+        """Remove temporary files that no living writer can still be writing."""
+
+        def work() -> int:
+            removed = 0
+            for path in self._temporary.iterdir():
+                with suppress(FileNotFoundError):
+                    if time.time() - path.stat().st_mtime > age_s:
+                        path.unlink()
+                        removed += 1
+            return removed
+
+        return await self._run(work)
+
+    async def ping(self) -> None:
+        """Raise unless the folder can be written."""
+        if not os.access(self._root, os.W_OK):
+            raise BlobsUnavailable("The object store's folder can't be written.")
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(wait=True)
+
+
+def _walk(folder: Path, root: Path, prefix: str) -> Iterator[Entry]:
+    """Yield the files below ``folder`` whose keys begin with ``prefix``, sorted as whole keys."""
+    try:
+        with os.scandir(folder) as found:
+            named = sorted((entry.name + ("/" if entry.is_dir() else ""), entry) for entry in found)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name, entry in named:
+        key = Path(entry.path).relative_to(root).as_posix()
+        if name.startswith("."):
+            continue
+        if name.endswith("/"):
+            if f"{key}/".startswith(prefix) or prefix.startswith(f"{key}/"):
+                yield from _walk(Path(entry.path), root, prefix)
+        elif key.startswith(prefix):
+            try:
+                facts = entry.stat()
+            except FileNotFoundError:  # removed since it was listed
+                continue
+            yield Entry(key, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC))
+
+
+def _make_folders(folder: Path, root: Path) -> list[Path]:
+    """Make ``folder``; return the parents whose entries changed, for syncing."""
+    missing: list[Path] = []
+    at = folder
+    while at != root and not at.exists():
+        missing.append(at)
+        at = at.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    return [path.parent for path in missing]
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
