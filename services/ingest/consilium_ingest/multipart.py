@@ -8,14 +8,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from email.message import Message
 
-from python_multipart.exceptions import ParseError
-from python_multipart.multipart import MultipartParser
 from starlette.requests import ClientDisconnect
 
 from consilium_ingest.errors import BodyInvalid, MediaTypeUnsupported
 from consilium_ingest.spool import Part, Spool
-
-_MAX_PARTS = 100_000
+from consilium_ingest.splitter import Splitter
 
 
 def media_type(header: str) -> tuple[str, dict[str, str]]:
@@ -38,65 +35,9 @@ def boundary_of(parameters: dict[str, str]) -> bytes:
     return boundary.encode("latin-1", "replace")
 
 
-class _Splitter:
-    """Collects what the parser finds in one chunk."""
-
-    def __init__(self, boundary: bytes, spool: Spool) -> None:
-        self.spool = spool
-        self.current: Part | None = None
-        self.done: list[Part] = []
-        self.count = 0
-        self.ended = False
-        self._name = b""
-        self._value = b""
-        self._parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._begin, "on_part_data": self._data, "on_part_end": self._end,
-                "on_header_field": self._header_name, "on_header_value": self._header_value,
-                "on_header_end": self._header_end, "on_end": self._finished,
-            },
-        )  # fmt: skip
-
-    def feed(self, chunk: bytes) -> None:
-        try:
-            self._parser.write(chunk)
-        except ParseError as problem:
-            raise BodyInvalid(f"The multipart body is broken: {problem}.") from problem
-
-    def _begin(self) -> None:
-        self.count += 1
-        if self.count > _MAX_PARTS:
-            raise BodyInvalid(f"A request may have at most {_MAX_PARTS} parts.")
-        self.current = self.spool.part()
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        if self.current is not None:
-            self.current.write(memoryview(data)[start:end])
-
-    def _end(self) -> None:
-        if self.current is not None:
-            self.done.append(self.current)
-            self.current = None
-
-    def _header_name(self, data: bytes, start: int, end: int) -> None:
-        self._name += data[start:end]
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _header_end(self) -> None:
-        if self._name.lower() == b"content-type" and self.current is not None:
-            self.current.content_type = self._value.decode("latin-1").strip()
-        self._name = self._value = b""
-
-    def _finished(self) -> None:
-        self.ended = True
-
-
 async def split(body: AsyncIterator[bytes], boundary: bytes, spool: Spool) -> AsyncGenerator[Part]:
     """Yield each complete part; the caller discards it. Raise BodyInvalid for a broken, empty or unfinished body."""
-    splitter = _Splitter(boundary, spool)
+    splitter = Splitter(boundary, spool)
     try:
         async for chunk in body:
             if not chunk or splitter.ended:
