@@ -18,6 +18,13 @@ DataOption = Annotated[
     Path | None, typer.Option("--data", help="Folder of the embedded world; default: the last one used, else ./data.")
 ]
 
+DicomPortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--dicom-port", min=1, max=65535, help="Port for DICOM C-STORE and C-ECHO (ingest); default: none is opened."
+    ),
+]
+
 
 @app.command()
 def up(
@@ -31,11 +38,13 @@ def up(
         str, typer.Option(help="Capture source of the demo hospital: demo, a device index, a file or a URL.")
     ] = "demo",
     web: Annotated[Path | None, typer.Option(help="Folder of the built web client.")] = None,
+    dicom_port: DicomPortOption = None,
 ) -> None:
     """Start every service on this machine with embedded defaults, and a demo hospital as a process of its own."""
     from consilium.up import UpOptions, run_up
 
-    raise SystemExit(run_up(UpOptions(data=data, host=host, port=port, demo=demo, source=source, web_dist=web)))
+    options = UpOptions(data=data, host=host, port=port, demo=demo, source=source, web_dist=web, dicom_port=dicom_port)
+    raise SystemExit(run_up(options))
 
 
 @app.command()
@@ -43,11 +52,12 @@ def serve(
     service: Annotated[str, typer.Argument(help="gateway, ingest, imaging, live or consult")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104 - a pod's own address
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    dicom_port: DicomPortOption = None,
 ) -> None:
     """Run one service of a cluster; its settings come from the environment."""
     from consilium.serve import run_service
 
-    raise SystemExit(run_service(service, host=host, port=port))
+    raise SystemExit(run_service(service, host=host, port=port, dicom_port=dicom_port))
 
 
 @app.command()

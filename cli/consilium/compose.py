@@ -21,12 +21,21 @@ SERVICES = ("gateway", "ingest", "imaging", "live", "consult")
 
 
 @dataclass(frozen=True, slots=True)
+class Dicom:
+    """Where the command line opens ingest's DIMSE door; the allow list and the limits come from its settings."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Embedded:
-    """What the embedded world tells its services: the media address, and the site of requests that name none."""
+    """What the embedded world tells its services: the media address, the site of requests that name none, the DIMSE door."""
 
     media_host: str
     media_port: int
     default_site_id: str = ""
+    dicom: Dicom | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +48,20 @@ class Door:
 
 
 @asynccontextmanager
-async def open_backend(platform: Platform, service: str, embedded: Embedded | None = None) -> AsyncIterator[FastAPI]:
+async def open_backend(
+    platform: Platform, service: str, embedded: Embedded | None = None, dicom: Dicom | None = None
+) -> AsyncIterator[FastAPI]:
     """Open one of the services behind the gateway and put it into the directory."""
     given: dict[str, Any] = {}
     async with AsyncExitStack() as stack:
         if service == "ingest":
             from consilium_ingest.app import open_service as open_ingest
+            from consilium_ingest.dimse.settings import DimseSettings
 
-            app = await stack.enter_async_context(open_ingest(platform))
+            dicom = embedded.dicom if embedded is not None else dicom
+            if dicom is not None:
+                given = {"host": dicom.host, "port": dicom.port}
+            app = await stack.enter_async_context(open_ingest(platform, dimse=DimseSettings.load(**given)))
         elif service == "imaging":
             from consilium_imaging.app import open_service as open_imaging
 

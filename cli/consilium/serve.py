@@ -12,7 +12,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from consilium.compose import SERVICES, open_backend, open_front
+from consilium.compose import SERVICES, Dicom, open_backend, open_front
 from consilium.http_server import HttpServer
 from consilium_core.errors import Invalid
 from consilium_platform.platform import open_platform
@@ -21,10 +21,12 @@ from consilium_platform.settings import PlatformSettings
 from consilium_platform.telemetry import set_up_logging
 
 
-def run_service(service: str, *, host: str, port: int) -> int:
+def run_service(service: str, *, host: str, port: int, dicom_port: int | None = None) -> int:
     """Run until SIGTERM; return the exit status."""
     if service not in SERVICES:
         raise Invalid(f"There is no service {service}: choose one of {', '.join(SERVICES)}.")
+    if dicom_port is not None and service != "ingest":
+        raise Invalid("Only ingest speaks DICOM: give --dicom-port to consilium serve ingest.")
     settings = PlatformSettings.load()
     set_up_logging(settings.log_format, settings.log_level)
     import uvloop
@@ -36,13 +38,13 @@ def run_service(service: str, *, host: str, port: int) -> int:
             suppress(KeyboardInterrupt, asyncio.CancelledError),
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            runner.run(_serve(service, settings, sock))
+            runner.run(_serve(service, settings, sock, Dicom(host, dicom_port) if dicom_port is not None else None))
     finally:
         sock.close()
     return 0
 
 
-async def _serve(service: str, settings: PlatformSettings, sock: socket.socket) -> None:
+async def _serve(service: str, settings: PlatformSettings, sock: socket.socket, dicom: Dicom | None) -> None:
     ending: Callable[[], None] | None = None
     app: ASGIApp
     loop, me = asyncio.get_running_loop(), asyncio.current_task()
@@ -55,7 +57,7 @@ async def _serve(service: str, settings: PlatformSettings, sock: socket.socket) 
             door = await stack.enter_async_context(open_front(platform, {}, web))
             app, ending = door.app, door.begin_shutdown
         else:
-            app = await stack.enter_async_context(open_backend(platform, service))
+            app = await stack.enter_async_context(open_backend(platform, service, dicom=dicom))
 
         async def drain() -> None:
             if ending is not None:

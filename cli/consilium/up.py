@@ -19,7 +19,7 @@ from pathlib import Path
 
 import structlog
 
-from consilium.compose import Embedded, open_everything
+from consilium.compose import Dicom, Embedded, open_everything
 from consilium.demo import SITE_ID, run_demo
 from consilium.http_server import HttpServer
 from consilium.state import remember
@@ -70,6 +70,7 @@ class UpOptions:
     demo: bool
     source: str
     web_dist: Path | None
+    dicom_port: int | None = None
 
 
 def check_folder(folder: Path) -> None:
@@ -159,7 +160,8 @@ async def _up(options: UpOptions, sock: socket.socket) -> None:
     url = f"http://[{options.host}]:{options.port}" if ":" in options.host else f"http://{options.host}:{options.port}"
     async with AsyncExitStack() as stack:
         platform = await stack.enter_async_context(open_platform(settings))
-        embedded = Embedded(options.host, options.port, SITE_ID if options.demo else "")
+        dicom = Dicom(options.host, options.dicom_port) if options.dicom_port is not None else None
+        embedded = Embedded(options.host, options.port, SITE_ID if options.demo else "", dicom)
         web = options.web_dist or default_web_dist()
         door = await stack.enter_async_context(open_everything(platform, embedded, web))
         settle_garbage()

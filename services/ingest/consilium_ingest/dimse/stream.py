@@ -14,6 +14,7 @@ from consilium_ingest.dimse.pdu import Pdu
 
 _PDU_HEAD = struct.Struct(">BxI").unpack
 _FRAGMENT_HEAD = struct.Struct(">IBB").unpack
+_BOTH_HEADS = struct.Struct(">BxIIBB")  # of a P-DATA-TF and its first fragment: nearly always they arrive together
 _HEAD_BYTES = 6  # of a PDU, and of a fragment with its control byte
 _LAST, _COMMAND = 2, 1
 
@@ -64,6 +65,11 @@ class PduStream:
                 self._fragment_left -= stop - at
                 if not self._fragment_left:
                     self._end_fragment()
+            elif self._kind is None and not self._carry and data[at] == Pdu.DATA and size - at >= _BOTH_HEADS.size:
+                _, length, *fragment = _BOTH_HEADS.unpack_from(data, at)
+                self._begin_data(length)
+                self._begin_fragment(*fragment)
+                stop = at + _BOTH_HEADS.size
             else:
                 stop = min(at + self._need - len(self._carry), size)
                 self._carry += data[at:stop]
@@ -78,7 +84,7 @@ class PduStream:
         if self._kind is None:
             self._begin_pdu(head)
         elif self._kind is Pdu.DATA:
-            self._begin_fragment(head)
+            self._begin_fragment(*_FRAGMENT_HEAD(head))
         else:
             self._end_pdu(head)
 
@@ -89,21 +95,23 @@ class PduStream:
         except ValueError:
             raise ProtocolViolation("A PDU of unknown type.", AbortReason.UNRECOGNIZED_PDU) from None
         if self._kind is Pdu.DATA:
-            if not _HEAD_BYTES <= length <= self._max_data:
-                raise ProtocolViolation(f"A P-DATA-TF of {length} bytes: at most {self._max_data} were agreed.")
-            self._pdu_left = length
+            self._begin_data(length)
             return
         if not 4 <= length <= self._max_other:
             raise ProtocolViolation(f"A PDU of type {number} with {length} bytes.")
         self._need = length
+
+    def _begin_data(self, length: int) -> None:
+        if not _HEAD_BYTES <= length <= self._max_data:
+            raise ProtocolViolation(f"A P-DATA-TF of {length} bytes: at most {self._max_data} were agreed.")
+        self._kind, self._pdu_left = Pdu.DATA, length
 
     def _end_pdu(self, body: bytes) -> None:
         kind, self._kind, self._need = self._kind, None, _HEAD_BYTES
         if kind is not None:
             self._sink.pdu(kind, body)
 
-    def _begin_fragment(self, head: bytes) -> None:
-        length, context_id, control = _FRAGMENT_HEAD(head)
+    def _begin_fragment(self, length: int, context_id: int, control: int) -> None:
         if length < 2 or length + 4 > self._pdu_left:
             raise ProtocolViolation("A fragment does not fit into its P-DATA-TF.")
         self._pdu_left -= length + 4

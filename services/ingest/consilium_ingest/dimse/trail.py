@@ -20,7 +20,6 @@ from consilium_platform.audit import AuditLog, AuditRecord
 from consilium_platform.http.auth import DEFAULT_TENANT
 from consilium_platform.http.refusals import Refusals
 
-
 ROLE = "dicom-peer"
 _STUDIES = 256
 

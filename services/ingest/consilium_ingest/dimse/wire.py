@@ -54,10 +54,9 @@ class Wire(asyncio.BufferedProtocol):
         """Set the socket's options and say so: no Nagle, the kernel's keep-alive."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class, not a subclass
         self.address = str((transport.get_extra_info("peername") or ("",))[0])
-        self._socket = transport.get_extra_info("socket")
-        if self._socket is not None:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._socket = transport.get_extra_info("socket").dup()  # uvloop's own makes a socket object for every call
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._receiver.opened()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -148,6 +147,8 @@ class Wire(asyncio.BufferedProtocol):
         """Forget the connection."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._socket is not None:
+            self._socket.close()
         self._deadline = self._timer = None
         self._transport = self._socket = None
         self._rest = b""
