@@ -50,12 +50,13 @@ UNKNOWN = Circumstances()
 
 @dataclass(frozen=True, slots=True)
 class ValidationRun:
-    """The outcome; ``failure_reason`` is 0 unless rejected. ``header`` is None when the bytes cannot be parsed."""
+    """The outcome; ``failure_reason`` is 0 unless rejected. ``header`` and ``source`` are None when the bytes cannot be parsed."""
 
     verdict: Verdict
     findings: tuple[Finding, ...]
     failure_reason: int
     header: Header | None
+    source: Scan | None = None
 
     @property
     def fatal(self) -> tuple[Finding, ...]:
@@ -99,12 +100,12 @@ def validate(
         found += order_findings(read, known.order)
     found += pixel_findings(source, read, decode)
     found += privacy_findings(source, read)
-    return _run(found, read, known.policy)
+    return _run(found, read, known.policy, source)
 
 
-def _run(found: list[Finding], header: Header | None, policy: Policy) -> ValidationRun:
+def _run(found: list[Finding], header: Header | None, policy: Policy, source: Scan | None = None) -> ValidationRun:
     reasons = [failure_reason(item.code) for item in found if item.fatal]
-    return ValidationRun(policy.verdict(found), tuple(found), reasons[0] if reasons else 0, header)
+    return ValidationRun(policy.verdict(found), tuple(found), reasons[0] if reasons else 0, header, source)
 
 
 def _structure(source: Scan) -> Iterator[Finding]:
