@@ -61,6 +61,7 @@ outbox = Table(
     ),
 )
 _BATCH = 200
+_MARK_AT = 1000
 _ADVISORY_LOCK = 0x636F6E73  # one relay at a time per PostgreSQL database
 
 
@@ -102,6 +103,7 @@ class OutboxRelay:
     """Moves unpublished events to the bus; one task per process, woken by writers and every ``poll_s`` seconds.
 
     Between two rounds it rests ``rest_s``: events that come close together share a round, the first one after a pause goes at once.
+    On SQLite, where it is the only relay, what was published is marked in groups when there is nothing more to publish.
     """
 
     def __init__(self, database: Database, bus: EventBus, *, poll_s: float = 1.0, rest_s: float = 0.03) -> None:
@@ -110,6 +112,7 @@ class OutboxRelay:
         self._poll_s = poll_s
         self._rest_s = rest_s
         self._wake = asyncio.Event()
+        self._unmarked: list[int] = []  # published here, not yet marked: published again if the process dies now
 
     def wake(self) -> None:
         """Say that something may be waiting."""
@@ -119,11 +122,13 @@ class OutboxRelay:
         """Relay until cancelled; an outage of bus or database is waited out."""
         while True:
             try:
-                while await self.relay_once(_BATCH) == _BATCH:
+                while await self._round(_BATCH) == _BATCH:
                     pass
+                await asyncio.sleep(self._rest_s)
+                if not self._wake.is_set():
+                    await self._mark_published()
             except Exception as problem:
                 log.warning("outbox_relay_failed", error=type(problem).__name__)
-            await asyncio.sleep(self._rest_s)
             try:
                 async with asyncio.timeout(self._poll_s):
                     await self._wake.wait()
@@ -133,14 +138,36 @@ class OutboxRelay:
                 self._wake.clear()
 
     async def relay_once(self, batch: int = _BATCH) -> int:
-        """Publish up to ``batch`` waiting events in order of seq; return how many."""
-        if self._database.is_sqlite:  # one process, one relay: nobody else publishes between the two steps
-            rows = await self._database.query(partial(_waiting, batch=batch))
-            for row in rows:
-                await self._bus.publish(_event(row))
-            if rows:  # a mark that is lost with the power only means that the event goes out once more
-                await self._database.transact(partial(_mark, rows=rows), durable=False)
-            return len(rows)
+        """Publish up to ``batch`` waiting events in order of seq and mark them; return how many."""
+        count = await self._round(batch)
+        await self._mark_published()
+        return count
+
+    async def _round(self, batch: int) -> int:
+        if self._database.is_sqlite:
+            return await self._round_alone(batch)
+        return await self._round_among_others(batch)
+
+    async def _round_alone(self, batch: int) -> int:
+        """Publish what waits behind the last event that was published here: seqs are given out in the order of commits."""
+        after = self._unmarked[-1] if self._unmarked else 0
+        rows = await self._database.query(partial(_waiting, batch=batch, after=after))
+        for row in rows:
+            await self._bus.publish(_event(row))
+            self._unmarked.append(row.seq)
+        if len(self._unmarked) >= _MARK_AT:
+            await self._mark_published()
+        return len(rows)
+
+    async def _mark_published(self) -> None:
+        """Mark what was published; a mark that is lost with the power only means that the event goes out once more."""
+        if self._unmarked:
+            published = list(self._unmarked)
+            await self._database.transact(partial(_mark, seqs=published), durable=False)
+            del self._unmarked[: len(published)]
+
+    async def _round_among_others(self, batch: int) -> int:
+        """Publish and mark in one transaction, under the lock that all relays of this database share."""
         async with self._database.read() as session:
             waiting = (
                 await session.execute(select(outbox.c.seq).where(outbox.c.published_at.is_(None)).limit(1))
@@ -151,21 +178,21 @@ class OutboxRelay:
             got = await session.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
             if not got:
                 return 0
-            rows = await session.run_sync(partial(_waiting, batch=batch))
+            rows = await session.run_sync(partial(_waiting, batch=batch, after=0))
             for row in rows:
                 await self._bus.publish(_event(row))
             if rows:
-                await session.run_sync(partial(_mark, rows=rows))
+                await session.run_sync(partial(_mark, seqs=[row.seq for row in rows]))
             return len(rows)
 
 
-def _waiting(session: Session, batch: int) -> list[Any]:
-    return _WAITING.run(session, {"batch": batch})
+def _waiting(session: Session, batch: int, after: int) -> list[Any]:
+    return _WAITING.run(session, {"batch": batch, "after": after})
 
 
-def _mark(session: Session, rows: list[Any]) -> None:
+def _mark(session: Session, seqs: list[int]) -> None:
     at = datetime.now(UTC)
-    _MARK.each(session, [{"of_seq": row.seq, "at": at} for row in rows])
+    _MARK.each(session, [{"of_seq": seq, "at": at} for seq in seqs])
 
 
 def _event(row: Any) -> Event:

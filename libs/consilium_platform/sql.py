@@ -182,6 +182,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         "foreign_keys=ON",
         "busy_timeout=10000",
         "cache_size=-65536",
+        "wal_autocheckpoint=4000",  # pages: 16 MiB; hot pages are written back four times less often than by default
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
