@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from consilium_archive.packing import Packed
 from consilium_dicom.header import Header
+from consilium_dicom.transport import NOTHING_STATED, Stated
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Received:
     study_uid: str = ""
     origin: Origin = field(default_factory=Origin)
     sop_instance_uid: str = ""  # which instance the sender says it is; empty: nothing was said
+    stated: Stated = NOTHING_STATED  # length and SHA-256 as the sender names them
+    cleared: bool = False  # released by the quarantine desk: nothing holds it again
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +67,11 @@ class Validated:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object whose bytes are durable under ``key``."""
+    """An object whose bytes are durable under ``key`` since ``kept_at``."""
 
     validated: Validated
     key: str
+    kept_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,11 @@ class Indexed:
     received_at: datetime
     fresh: bool
     warnings: tuple[Warned, ...] = ()
+
+
+def quarantine_key(tenant: str, sha256: str) -> str:
+    """Return where a held object lies: content-addressed below its tenant, apart from what can be read."""
+    return f"quarantine/{tenant}/{sha256[:2]}/{sha256}.dcm"
 
 
 def original_key(tenant: str, sha256: str) -> str:

@@ -19,10 +19,14 @@ from typing import Any, TypeVar
 import structlog
 from sqlalchemy.orm import Session
 
-from consilium_archive.index import Outcome, decide, index_group, stored_already
+from consilium_archive.errors import InstanceConflict, InstanceDoubtful, PatientMismatch
+from consilium_archive.index import Outcome, decide, stored_already
 from consilium_archive.prepare import prepare
+from consilium_archive.quarantine import Quarantine
+from consilium_archive.removal import Resend, index_admitted
 from consilium_archive.stages import Indexed, Received, Stored, Validated, original_key
 from consilium_core.errors import ConsiliumError, Corrupt, Exhausted, Unavailable
+from consilium_dicom.policy import DEFAULT_POLICY, Policy
 from consilium_dicom.validate import DecodeFrames
 from consilium_platform.blobs import BlobStore
 from consilium_platform.outbox import OutboxRelay
@@ -53,6 +57,8 @@ class WriterLimits:
     group: int = 128
     queue_bound: int = 1024
     decode: DecodeFrames = "sample"
+    policy: Policy = DEFAULT_POLICY
+    resend: Resend = "refuse"  # of an instance that retention removed
 
 
 Also = Callable[[Session, Sequence[Outcome]], None]
@@ -81,13 +87,15 @@ class ArchiveWriter:
         self._database = database
         self._blobs = blobs
         self._outbox = outbox
+        self._quarantine = Quarantine(database, blobs, outbox)
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="ingest")
         self._queue: asyncio.Queue[_Batch] = asyncio.Queue(limits.queue_bound)
 
     async def store(self, received: Received) -> Indexed:
         """Take one object through all stages; return when it is durable, readable and its event is written.
 
-        Raises InstanceRejected, StudyMismatch, InstanceConflict, PatientMismatch, or Exhausted/Unavailable (send again).
+        Raises InstanceRejected, InstanceHeld (durable, but in quarantine), StudyMismatch, InstanceConflict, PatientMismatch,
+        or Exhausted/Unavailable (send again).
         """
         stored = await self.hold(received)
         if isinstance(stored, Indexed):
@@ -95,20 +103,28 @@ class ArchiveWriter:
         return await self.index(stored)
 
     async def hold(self, received: Received) -> Stored | Indexed:
-        """Judge one object and make its bytes durable; ``index`` or ``index_all`` is the next step."""
-        if not self._database.answers_here:
-            return await self.keep(await self.validate(received))
-        valid, known = await self._work(self._judge, received)
-        return await self._put(valid) if known is None else _settled(known)
+        """Judge one object and make its bytes durable; ``index`` or ``index_all`` is the next step.
+
+        What the policy doubts goes to quarantine: raises InstanceHeld.
+        """
+        try:
+            if not self._database.answers_here:
+                return await self.keep(await self.validate(received))
+            valid, known = await self._work(self._judge, received)
+            return await self._put(valid) if known is None else _settled(known)
+        except InstanceDoubtful as doubt:
+            return await self._quarantine.take(received, doubt)
+        except InstanceConflict as refusal:
+            return await self._quarantine.conflicting(received, refusal)
 
     def _judge(self, received: Received) -> tuple[Validated, Outcome | None]:
         """Validate and look whether the instance is here already, in one visit to a worker thread."""
-        valid = prepare(received, self.limits.decode)
+        valid = prepare(received, self.limits.decode, self.limits.policy)
         return valid, self._database.query_here(partial(_known, valid=valid))
 
     async def validate(self, received: Received) -> Validated:
         """Judge the object in a worker thread."""
-        return await self._work(prepare, received, self.limits.decode)
+        return await self._work(prepare, received, self.limits.decode, self.limits.policy)
 
     async def _work(self, work: Callable[..., T], *given: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *given)
@@ -144,7 +160,16 @@ class ArchiveWriter:
         except asyncio.QueueFull:
             raise ArchiveBusy("The archive is busy. Send the object again in a moment.", retry_after_s=2.0) from None
         async with asyncio.timeout(60):
-            return await done
+            outcomes = await done
+        return [await self._doubted(one, outcome) for one, outcome in zip(stored, outcomes, strict=True)]
+
+    async def _doubted(self, stored: Stored, outcome: Outcome) -> Outcome:
+        """Send an object to quarantine whose study turned out to be another patient's, if the policy says so."""
+        if not isinstance(outcome, PatientMismatch) or stored.validated.received.cleared:
+            return outcome
+        if "patient-mismatch" not in self.limits.policy.hold:
+            return outcome
+        return await self._quarantine.take_stored(stored, outcome)
 
     async def run(self) -> None:
         """Commit groups until cancelled."""
@@ -215,7 +240,7 @@ class ArchiveWriter:
 
     async def _transaction(self, group: Sequence[_Batch]) -> list[list[Outcome]]:
         async with asyncio.timeout(30):
-            outcomes = await self._database.transact(partial(_index_batches, group=group))
+            outcomes = await self._database.transact(partial(_index_batches, group=group, resend=self.limits.resend))
         self._outbox.wake()
         return outcomes
 
@@ -234,10 +259,10 @@ def _known(session: Session, valid: Validated) -> Outcome | None:
     return decide(valid, there) if there else None
 
 
-def _index_batches(session: Session, group: Sequence[_Batch]) -> list[list[Outcome]]:
+def _index_batches(session: Session, group: Sequence[_Batch], resend: Resend) -> list[list[Outcome]]:
     """Index all batches' objects, then write what their senders want written with them, by tenant."""
     stored = [one for batch in group for one in batch.stored]
-    rest = iter(index_group(session, stored) if stored else [])
+    rest = iter(index_admitted(session, stored, resend) if stored else [])
     outcomes = [[next(rest) for _ in batch.stored] for batch in group]
     paired = list(zip(group, outcomes, strict=True))
     for batch, mine in sorted(paired, key=lambda pair: pair[0].tenant):

@@ -1,0 +1,35 @@
+"""What is known to be wrong in a store: one row for each original and place, open until it is repaired."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sqlalchemy import update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from consilium_archive.storage_tables import damage
+
+Place = Literal["first", "copy"]
+Kind = Literal["missing", "corrupt"]
+
+
+def mark_damage(session: Session, tenant: str, sha256: str, place: Place, kind: Kind) -> None:
+    """Remember that an original is missing or corrupt in one place."""
+    upsert: Any = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    facts = {"kind": kind, "found_at": datetime.now(UTC), "repaired_at": None}
+    new = upsert(damage).values(tenant_id=tenant, sha256=sha256, place=place, **facts)
+    session.execute(new.on_conflict_do_update(index_elements=["tenant_id", "sha256", "place"], set_=facts))
+
+
+def mark_sound(session: Session, tenant: str, sha256: str, place: Place) -> None:
+    """Close the row of an original that was found whole, or made whole, in one place."""
+    session.execute(
+        update(damage)
+        .where(
+            damage.c.tenant_id == tenant, damage.c.sha256 == sha256, damage.c.place == place,
+            damage.c.repaired_at.is_(None),
+        )
+        .values(repaired_at=datetime.now(UTC))
+    )  # fmt: skip
