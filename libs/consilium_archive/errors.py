@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from consilium_core.errors import Conflict, Invalid, NotFound
+from consilium_core.errors import Conflict, Invalid, Mend, NotFound
 
 
 class InstanceConflict(Conflict):
@@ -57,6 +57,39 @@ class InstanceRejected(Invalid):
         self.failure_reason = failure_reason
         self.findings = findings
         self.http_status = _STATUS_OF_REASON.get(failure_reason, 422)
+
+
+class InstanceDoubtful(Invalid):
+    """Validation wants a person to look before the object is stored; the writer turns this into a quarantine entry."""
+
+    code = "instance-doubtful"
+    failure_reason: ClassVar[int] = 0x0110
+
+    def __init__(self, detail: str, reasons: list[str], findings: list[dict[str, str]], **facts: str) -> None:
+        super().__init__(detail, findings=findings, **facts)
+        self.reasons = reasons
+        self.findings = findings
+
+
+class InstanceHeld(Conflict):
+    """The object is durable but in quarantine: not to be found or read until a person has decided (0x0110 = processing failure)."""
+
+    code = "instance-held"
+    mend: ClassVar[Mend] = "operator"
+    failure_reason: ClassVar[int] = 0x0110
+
+    def __init__(self, detail: str, quarantine_id: str, findings: list[dict[str, str]], **facts: str) -> None:
+        super().__init__(detail, quarantine_id=quarantine_id, findings=findings, **facts)
+        self.quarantine_id = quarantine_id
+        self.findings = findings
+
+
+class QuarantineRefused(Invalid):
+    """The quarantine desk has refused exactly these bytes."""
+
+    code = "quarantine-refused"
+    http_status: ClassVar[int] = 422
+    failure_reason: ClassVar[int] = 0xA900
 
 
 _STATUS_OF_REASON = {0xC000: 400, 0x0122: 415, 0xC122: 415, 0xA700: 507, 0xA900: 422}

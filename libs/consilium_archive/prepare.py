@@ -11,24 +11,32 @@ import mmap
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 from consilium_archive.dicom_json import instance_attributes
-from consilium_archive.errors import InstanceMismatch, InstanceRejected, StudyMismatch
+from consilium_archive.errors import InstanceDoubtful, InstanceMismatch, InstanceRejected, StudyMismatch
 from consilium_archive.packing import pack
 from consilium_archive.stages import Received, Validated, Warned
 from consilium_dicom.errors import DicomInvalid
 from consilium_dicom.frames import FrameIndex, index_frames
 from consilium_dicom.header import Header
-from consilium_dicom.json_model import to_json_model
-from consilium_dicom.validate import DecodeFrames, Finding, ValidationRun, validate
+from consilium_dicom.json_text import to_json_text
+from consilium_dicom.policy import DEFAULT_POLICY, STORE_ALL, Policy
+from consilium_dicom.scan import Scan, scan
+from consilium_dicom.transport import arrived
+from consilium_dicom.validate import Circumstances, DecodeFrames, Finding, ValidationRun, validate
 
 BULK_DATA_PREFIX = "/dicomweb/studies"
 
 
-def prepare(received: Received, decode: DecodeFrames = "sample") -> Validated:
-    """Return the object with its verdict, hash, metadata and frame index; raise InstanceRejected, StudyMismatch or InstanceMismatch."""
+def prepare(received: Received, decode: DecodeFrames = "sample", policy: Policy = DEFAULT_POLICY) -> Validated:
+    """Return the object with its verdict, hash, metadata and frame index.
+
+    Raises InstanceRejected, InstanceDoubtful (``policy`` holds it), StudyMismatch or InstanceMismatch.
+    """
     with opened(received) as data:
-        run = validate(data, decode=decode)
+        sha256 = hashlib.sha256(data).hexdigest()
+        run = validate(data, decode=decode, known=circumstances(received, len(data), sha256, policy))
         header = accepted(run)
         if received.study_uid and header.study_uid != received.study_uid:
             raise StudyMismatch(
@@ -40,16 +48,37 @@ def prepare(received: Received, decode: DecodeFrames = "sample") -> Validated:
                 "The data set is another instance than the one that the message names.",
                 sop_instance_uid=received.sop_instance_uid,
             )
+        if run.verdict == "quarantine":
+            raise doubtful(run, policy)
         return Validated(
             received=received,
             header=header,
-            sha256=hashlib.sha256(data).hexdigest(),
+            sha256=sha256,
             size_bytes=len(data),
-            metadata=pack(_metadata(data, header)),
+            metadata=pack(_metadata(run.source or scan(data), header)),
             summary=instance_attributes(header),
             frame_index=_frame_index(data, header),
-            warnings=tuple(Warned(item.code, item.text_en) for item in run.findings),
+            warnings=tuple(Warned(item.code, item.text_en) for item in run.warnings),
         )
+
+
+def circumstances(received: Received, size_bytes: int, sha256: str, policy: Policy) -> Circumstances:
+    """Return what is known beside the bytes; in UTC+14 the day begins first, so nothing of today is in the future there."""
+    today = (datetime.now(UTC) + timedelta(hours=14)).strftime("%Y%m%d")
+    transport = arrived(received.stated, size_bytes, sha256)
+    return Circumstances(transport, today, policy=STORE_ALL if received.cleared else policy)
+
+
+def doubtful(run: ValidationRun, policy: Policy) -> InstanceDoubtful:
+    """Return the error that sends an object to quarantine."""
+    held = [item for item in run.findings if item.code in policy.hold]
+    uids = {"sop_class_uid": "", "sop_instance_uid": ""}
+    if run.header is not None:
+        uids = {"sop_class_uid": run.header.sop_class_uid, "sop_instance_uid": run.header.sop_instance_uid}
+    words = "; ".join(f"{item.text_en} {item.tag_path}".strip() for item in held)
+    reasons = list(dict.fromkeys(item.code for item in held))
+    said = [finding_json(item) for item in run.findings]
+    return InstanceDoubtful(f"A person must look first: {words}.", reasons, said, **uids)
 
 
 @contextmanager
@@ -100,10 +129,9 @@ def finding_json(item: Finding) -> dict[str, str]:
     }
 
 
-def _metadata(data: memoryview, header: Header) -> bytes:
+def _metadata(source: Scan, header: Header) -> bytes:
     base = f"{BULK_DATA_PREFIX}/{header.study_uid}/series/{header.series_uid}/instances/{header.sop_instance_uid}"
-    model = to_json_model(data, header, f"{base}/bulkdata")
-    return json.dumps(model, ensure_ascii=False, separators=(",", ":")).encode()
+    return to_json_text(source, header, f"{base}/bulkdata").encode()
 
 
 def _frame_index(data: memoryview, header: Header) -> bytes | None:

@@ -19,6 +19,7 @@ class EventType(StrEnum):
     CONSULTATION_CHANGED = "consultation.changed"
     REPORT_CHANGED = "report.changed"
     SITE_CHANGED = "site.changed"
+    QUARANTINE_CHANGED = "quarantine.changed"  # an object is held, released or rejected; subject: entry id
 
 
 class Event(BaseModel):

@@ -47,6 +47,8 @@ class Permission(StrEnum):
     REPORT_DRAFT = "report.draft"
     REPORT_REVIEW = "report.review"
     REPORT_SIGN = "report.sign"
+    QUARANTINE_READ = "quarantine.read"
+    QUARANTINE_DECIDE = "quarantine.decide"  # propose and approve an identity, release, reject
     SITE_READ = "site.read"
     SITE_MANAGE = "site.manage"
     SITE_WORK = "site.work"  # what an agent does for itself: poll, events, uploads
@@ -79,6 +81,8 @@ PERMISSIONS: dict[Permission, frozenset[Role]] = {
     Permission.REPORT_DRAFT: frozenset({_R.OPERATOR, _R.SPECIALIST}),
     Permission.REPORT_REVIEW: frozenset({_R.SPECIALIST, _R.REVIEWER}),
     Permission.REPORT_SIGN: frozenset({_R.REVIEWER}),
+    Permission.QUARANTINE_READ: frozenset({_R.OPERATOR, _R.REVIEWER, _R.QC, _R.ADMIN}),
+    Permission.QUARANTINE_DECIDE: frozenset({_R.OPERATOR, _R.QC, _R.ADMIN}),
     Permission.SITE_READ: frozenset({_R.OPERATOR, _R.SPECIALIST, _R.ITSEC, _R.ADMIN}),
     Permission.SITE_MANAGE: frozenset({_R.ITSEC, _R.ADMIN}),
     Permission.SITE_WORK: frozenset({_R.SITE}),

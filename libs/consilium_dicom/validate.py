@@ -104,6 +104,7 @@ def validate(
 
 
 def _run(found: list[Finding], header: Header | None, policy: Policy, source: Scan | None = None) -> ValidationRun:
+    found.sort(key=lambda item: (not item.fatal, item.note))  # what rejects first, mere notes last
     reasons = [failure_reason(item.code) for item in found if item.fatal]
     return ValidationRun(policy.verdict(found), tuple(found), reasons[0] if reasons else 0, header, source)
 

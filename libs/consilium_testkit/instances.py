@@ -25,7 +25,7 @@ def ct_instance(side: int = 512, seed: int = 1, **attributes: Any) -> bytes:
         "Manufacturer": "consilium", "InstitutionName": "Test Hospital", "ReferringPhysicianName": "Ref^Doc",
         "StudyDescription": "Chest", "SeriesDescription": "Axial", "PatientName": "Wang^Xiaodong=王^小东",
         "PatientID": "P1", "PatientBirthDate": "19600203", "PatientSex": "M", "BodyPartExamined": "CHEST",
-        "SliceThickness": "1.0", "KVP": "120", "PatientPosition": "HFS", "StudyInstanceUID": new_uid(),
+        "SliceThickness": "1.0", "KVP": "120", "AcquisitionNumber": 1, "PatientPosition": "HFS", "StudyInstanceUID": new_uid(),
         "SeriesInstanceUID": new_uid(), "StudyID": "S1", "SeriesNumber": 1, "InstanceNumber": 1,
         "ImagePositionPatient": [0.0, 0.0, 0.0], "ImageOrientationPatient": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
         "FrameOfReferenceUID": new_uid(), "PositionReferenceIndicator": "", "SamplesPerPixel": 1,

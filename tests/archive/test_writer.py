@@ -8,7 +8,14 @@ import json
 import pytest
 from sqlalchemy import func, select
 
-from consilium_archive.errors import InstanceConflict, InstanceRejected, NotArchived, PatientMismatch, StudyMismatch
+from consilium_archive.errors import (
+    InstanceConflict,
+    InstanceHeld,
+    InstanceRejected,
+    NotArchived,
+    PatientMismatch,
+    StudyMismatch,
+)
 from consilium_archive.query import Level, PageRule, parse_query
 from consilium_archive.reader import ArchiveReader, Scope
 from consilium_archive.stages import Indexed, Origin, Received
@@ -125,8 +132,12 @@ async def test_counts_and_modalities_add_up_under_concurrency(
 async def test_one_study_never_mixes_two_patients(writer: ArchiveWriter, reader: ArchiveReader) -> None:
     study = new_uid()
     await writer.store(Received("demo", ct_instance(side=8, StudyInstanceUID=study, PatientID="P1")))
+    other = ct_instance(side=8, StudyInstanceUID=study, PatientID="P2")
+    with pytest.raises(InstanceHeld) as held:
+        await writer.store(Received("demo", other))
+    assert held.value.findings[0]["code"] == "patient-mismatch"
     with pytest.raises(PatientMismatch):
-        await writer.store(Received("demo", ct_instance(side=8, StudyInstanceUID=study, PatientID="P2")))
+        await writer.store(Received("demo", ct_instance(side=8, StudyInstanceUID=study, PatientID="P3"), cleared=True))
     [found] = await studies_of(reader)
     assert found["00201208"]["Value"] == [1]
 

@@ -79,7 +79,7 @@ def test_real_files_get_the_right_verdict(real_file: Path) -> None:
 
 def test_a_clean_file_is_accepted_without_a_word() -> None:
     run = validate(CT)
-    assert run == ValidationRun("accept", run.findings, 0, read_header(CT))
+    assert run == ValidationRun("accept", run.findings, 0, read_header(CT), run.source)
     assert _codes(run) == {"private-elements"}
     assert all(found.note for found in run.findings)
 

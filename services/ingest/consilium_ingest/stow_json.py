@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from consilium_archive.errors import InstanceRejected
+from consilium_archive.errors import InstanceHeld, InstanceRejected
 from consilium_archive.stages import Indexed
 from consilium_core.errors import ConsiliumError, Exhausted, Unavailable
 from consilium_ingest.stow import Answer, failure_reason
@@ -59,8 +59,8 @@ def _stored_item(answer: Indexed, base_url: str) -> dict[str, Any]:
 
 def _failed_item(refusal: ConsiliumError) -> dict[str, Any]:
     codes = [refusal.code]
-    if isinstance(refusal, InstanceRejected):
-        codes = [finding["code"] for finding in refusal.findings]
+    if isinstance(refusal, InstanceRejected | InstanceHeld):
+        codes = [*(codes if isinstance(refusal, InstanceHeld) else []), *(one["code"] for one in refusal.findings)]
     item: dict[str, Any] = {
         "00000902": _value("LO", refusal.detail[:64]),
         "00081197": _value("US", failure_reason(refusal)),

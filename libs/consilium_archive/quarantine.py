@@ -1,0 +1,227 @@
+"""Held objects: durable under a key of their own, listed for the quarantine desk, invisible to every search and retrieval.
+
+Flows in: an object that validation doubts or whose study is another patient's; flows out: ``InstanceHeld`` for its sender, a row and
+an event for the desk. The same bytes give the same entry, whoever sends them and however often; once the desk has decided,
+they are answered by its decision. Order of steps: bytes, then row and event in one transaction, then the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Row, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from consilium_archive.errors import (
+    InstanceConflict,
+    InstanceDoubtful,
+    InstanceHeld,
+    PatientMismatch,
+    QuarantineRefused,
+)
+from consilium_archive.index import Outcome
+from consilium_archive.prepare import circumstances, finding_json, opened
+from consilium_archive.quarantine_table import quarantine
+from consilium_archive.stages import Indexed, Received, Stored, Warned, quarantine_key
+from consilium_archive.tables import instance
+from consilium_core.events import EventType
+from consilium_core.ids import new_ulid
+from consilium_dicom.findings import finding
+from consilium_dicom.header import Header, read_header
+from consilium_dicom.policy import STORE_ALL
+from consilium_dicom.transport import NOTHING_STATED
+from consilium_dicom.validate import validate
+from consilium_platform.blobs import BlobStore
+from consilium_platform.outbox import OutboxRelay, add_rows, event_row
+from consilium_platform.sql import Database
+
+HELD, RELEASED, REJECTED = "held", "released", "rejected"
+_CORRECTED = Warned("identity-corrected", "stored with the identity that the quarantine desk has corrected")
+
+
+class Quarantine:
+    """Takes objects in and answers for those it knows; the desk decides (``consilium_ingest.quarantine_desk``)."""
+
+    def __init__(self, database: Database, blobs: BlobStore, outbox: OutboxRelay) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._outbox = outbox
+
+    async def take(self, received: Received, doubt: InstanceDoubtful) -> Indexed:
+        """Hold the object and raise InstanceHeld, or answer by the decision on the same bytes: Indexed or QuarantineRefused."""
+        sha256, size_bytes, header = await asyncio.to_thread(_look, received)
+        known = await self.decided(received.tenant, sha256)
+        if known is not None:
+            return known
+        key = quarantine_key(received.tenant, sha256)
+        if received.data is not None:
+            await self._blobs.put(key, received.data, "application/dicom")
+        elif received.path is not None:
+            await self._blobs.put_file(key, received.path, "application/dicom")
+        return await self._enter(_row(received, header, sha256, size_bytes, doubt))
+
+    async def take_stored(self, stored: Stored, refusal: PatientMismatch) -> Outcome:
+        """Hold an object whose study is stored for another patient; return the answer.
+
+        Its bytes lie among the originals already; they are copied, so that sweeping up there never touches what is held.
+        """
+        valid, tenant = stored.validated, stored.validated.received.tenant
+        try:
+            known = await self.decided(tenant, valid.sha256)
+            if known is not None:
+                return known
+            data = await self._blobs.get(stored.key)
+            await self._blobs.put(quarantine_key(tenant, valid.sha256), data, "application/dicom")
+            doubt = await asyncio.to_thread(_mismatch, valid.received, data, refusal)
+            return await self._enter(_row(valid.received, valid.header, valid.sha256, valid.size_bytes, doubt))
+        except (InstanceHeld, QuarantineRefused) as answer:
+            return answer
+
+    async def conflicting(self, received: Received, refusal: InstanceConflict) -> Indexed:
+        """Return the archived instance if these bytes were released under a corrected identity; else raise ``refusal``."""
+        sha256 = await asyncio.to_thread(_digest, received)
+        try:
+            known = await self.decided(received.tenant, sha256)
+        except (InstanceHeld, QuarantineRefused):
+            known = None
+        if known is None:
+            raise refusal
+        return known
+
+    async def decided(self, tenant: str, sha256: str) -> Indexed | None:
+        """Return how known bytes are answered, None for new ones; raise InstanceHeld or QuarantineRefused."""
+        found = await self._database.query(partial(_entry, tenant=tenant, sha256=sha256))
+        if found is None:
+            return None
+        row, archived = found
+        if row.state == HELD:
+            raise held(row)
+        if row.state == REJECTED:
+            raise QuarantineRefused(
+                f"The quarantine desk has refused this object: {row.reason}.",
+                quarantine_id=row.id,
+                sop_instance_uid=row.sop_instance_uid,
+            )
+        if archived is None or archived.sha256 != row.released_sha256:
+            return None
+        at = archived.received_at if archived.received_at.tzinfo else archived.received_at.replace(tzinfo=UTC)
+        changed = archived.sha256 != row.sha256
+        return Indexed(
+            archived.study_uid, archived.series_uid, archived.sop_instance_uid, archived.sop_class_uid,
+            json.loads(row.identity)["patient_id"], archived.sha256, archived.size_bytes, at, fresh=False,
+            warnings=(_CORRECTED,) if changed else (),
+        )  # fmt: skip
+
+    async def _enter(self, row: dict[str, Any]) -> Indexed:
+        await self._database.transact(partial(_insert, row=row))
+        self._outbox.wake()
+        known = await self.decided(row["tenant_id"], row["sha256"])
+        if known is None:
+            raise RuntimeError("a quarantine entry vanished after its commit")
+        return known
+
+
+def held(row: Row[Any]) -> InstanceHeld:
+    """Return what the sender of a held object is told."""
+    findings: list[dict[str, str]] = json.loads(row.findings)
+    reasons = set(json.loads(row.reasons))
+    words = "; ".join(one["text_en"] for one in findings if one["code"] in reasons)
+    return InstanceHeld(
+        f"The object is kept in quarantine until a person has decided: {words}.",
+        row.id,
+        findings,
+        sop_class_uid=row.sop_class_uid,
+        sop_instance_uid=row.sop_instance_uid,
+    )
+
+
+def changed_event(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the outbox row of ``quarantine.changed``: ids and codes only."""
+    data = {
+        "state": row["state"],
+        "study_uid": row["study_uid"],
+        "sop_instance_uid": row["sop_instance_uid"],
+        "reasons": json.loads(row["reasons"]),
+    }
+    return event_row(EventType.QUARANTINE_CHANGED, tenant=row["tenant_id"], subject=row["id"], data=data)
+
+
+def _insert(session: Session, row: dict[str, Any]) -> None:
+    dialect: Any = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    new = dialect.insert(quarantine).on_conflict_do_nothing(index_elements=["tenant_id", "sha256"])
+    if session.execute(new.returning(quarantine.c.id), [row]).first() is not None:
+        add_rows(session, [changed_event(row)])
+
+
+def _entry(session: Session, tenant: str, sha256: str) -> tuple[Row[Any], Row[Any] | None] | None:
+    """Return the entry of these bytes and the archived instance of its UID."""
+    asked = select(quarantine).where(quarantine.c.tenant_id == tenant, quarantine.c.sha256 == sha256)
+    row = session.execute(asked).first()
+    if row is None:
+        return None
+    columns = ("study_uid", "series_uid", "sop_instance_uid", "sop_class_uid", "sha256", "size_bytes", "received_at")
+    archived = select(*(instance.c[name] for name in columns)).where(
+        instance.c.tenant_id == tenant, instance.c.sop_instance_uid == row.sop_instance_uid
+    )
+    return row, session.execute(archived).first()
+
+
+def identity_of(header: Header) -> dict[str, str]:
+    """Return what identifies the patient and the study, as the desk compares it."""
+    return {
+        "patient_id": header.patient_id,
+        "issuer": header.issuer_of_patient_id,
+        "patient_name": str(header.patient_name),
+        "birth_date": header.birth_date,
+        "sex": header.sex,
+        "study_date": header.study_date,
+        "accession_number": header.accession_number,
+        "study_description": header.study_description,
+        "character_set": header.character_set,
+    }
+
+
+def _mismatch(received: Received, data: bytes, refusal: PatientMismatch) -> InstanceDoubtful:
+    """Return the doubt of another patient's study, with everything else that validation says."""
+    run = validate(data, known=circumstances(replace(received, stated=NOTHING_STATED), len(data), "", STORE_ALL))
+    found = [finding("patient-mismatch", "(0010,0020)"), *run.findings]
+    return InstanceDoubtful(refusal.detail, ["patient-mismatch"], [finding_json(one) for one in found])
+
+
+def _row(received: Received, header: Header, sha256: str, size_bytes: int, doubt: InstanceDoubtful) -> dict[str, Any]:
+    return {
+        "id": new_ulid(),
+        "tenant_id": received.tenant,
+        "state": HELD,
+        "sha256": sha256,
+        "size_bytes": size_bytes,
+        "blob_key": quarantine_key(received.tenant, sha256),
+        "study_uid": header.study_uid[:64],
+        "series_uid": header.series_uid[:64],
+        "sop_instance_uid": header.sop_instance_uid[:64],
+        "sop_class_uid": header.sop_class_uid[:64],
+        "modality": header.modality[:16],
+        "reasons": json.dumps(doubt.reasons),
+        "findings": json.dumps(doubt.findings, ensure_ascii=False),
+        "identity": json.dumps(identity_of(header), ensure_ascii=False),
+        "origin": json.dumps(asdict(received.origin)),
+        "held_at": datetime.now(UTC),
+        "version": 1,
+    }
+
+
+def _digest(received: Received) -> str:
+    with opened(received) as data:
+        return hashlib.sha256(data).hexdigest()
+
+
+def _look(received: Received) -> tuple[str, int, Header]:
+    with opened(received) as data:
+        return hashlib.sha256(data).hexdigest(), len(data), read_header(data)
