@@ -88,7 +88,7 @@ def add_rows(session: Session, rows: Sequence[dict[str, Any]]) -> None:
 _ADD = Hot(insert(outbox), ["id", "type", "tenant", "subject", "time", "data"])
 _WAITING = Hot(
     select(outbox)
-    .where(outbox.c.published_at.is_(None))
+    .where(outbox.c.published_at.is_(None), outbox.c.seq > bindparam("after"))
     .order_by(outbox.c.seq)
     .limit(bindparam("batch", type_=Integer))
 )
@@ -112,6 +112,7 @@ class OutboxRelay:
         self._poll_s = poll_s
         self._rest_s = rest_s
         self._wake = asyncio.Event()
+        self._turn = asyncio.Lock()
         self._unmarked: list[int] = []  # published here, not yet marked: published again if the process dies now
 
     def wake(self) -> None:
@@ -150,21 +151,22 @@ class OutboxRelay:
 
     async def _round_alone(self, batch: int) -> int:
         """Publish what waits behind the last event that was published here: seqs are given out in the order of commits."""
-        after = self._unmarked[-1] if self._unmarked else 0
-        rows = await self._database.query(partial(_waiting, batch=batch, after=after))
-        for row in rows:
-            await self._bus.publish(_event(row))
-            self._unmarked.append(row.seq)
+        async with self._turn:
+            after = self._unmarked[-1] if self._unmarked else 0
+            rows = await self._database.query(partial(_waiting, batch=batch, after=after))
+            for row in rows:
+                await self._bus.publish(_event(row))
+                self._unmarked.append(row.seq)
         if len(self._unmarked) >= _MARK_AT:
             await self._mark_published()
         return len(rows)
 
     async def _mark_published(self) -> None:
         """Mark what was published; a mark that is lost with the power only means that the event goes out once more."""
-        if self._unmarked:
-            published = list(self._unmarked)
-            await self._database.transact(partial(_mark, seqs=published), durable=False)
-            del self._unmarked[: len(published)]
+        async with self._turn:
+            if self._unmarked:
+                await self._database.transact(partial(_mark, seqs=self._unmarked), durable=False)
+                self._unmarked = []
 
     async def _round_among_others(self, batch: int) -> int:
         """Publish and mark in one transaction, under the lock that all relays of this database share."""

@@ -61,7 +61,7 @@ async def hold(platform: Platform) -> None:
     async def nothing(batch: int = 200) -> int:
         return 0
 
-    platform.outbox.relay_once = nothing  # type: ignore[method-assign]
+    platform.outbox._round = nothing  # type: ignore[method-assign]
     if platform.database.is_sqlite:
         return
     mine = text("SELECT pg_try_advisory_xact_lock(:key)")
