@@ -28,7 +28,7 @@ from consilium_dicom.scan import Scan
 from consilium_dicom.structure import dictionary_vr
 
 Kind = Literal["trusted", "repaired", "assumed", "unsafe"]
-_TEXT_VRS = frozenset({b"LO", b"SH", b"PN", b"ST", b"LT", b"UT", b"UC"})
+TEXT_VRS = frozenset({b"LO", b"SH", b"PN", b"ST", b"LT", b"UT", b"UC"})
 _MAX_TEXT_BYTES = 65_536
 _CHARACTER_SET, _NAME = 0x00080005, 0x00100010
 _CANDIDATES = {"GB18030": "gb18030", "ISO 2022 IR 149": "cp949", "ISO_IR 13": "cp932"}
@@ -69,7 +69,7 @@ def _unusual(source: Scan) -> Texts:
     found = []
     buffer = source.buffer
     for tag, (vr, at, length) in source.elements.items():
-        if not 0 < length <= _MAX_TEXT_BYTES or (vr or dictionary_vr(tag)) not in _TEXT_VRS:
+        if not 0 < length <= _MAX_TEXT_BYTES or (vr or dictionary_vr(tag)) not in TEXT_VRS:
             continue
         raw = bytes(buffer[at : at + length])
         if not raw.isascii() or b"\x1b" in raw:

@@ -16,7 +16,7 @@ from consilium_dicom.structure import is_sequence, items_of
 from consilium_dicom.vr import known_vr
 
 _VERSION_NAME = b"CONSILIUM_0_1"
-_WORDS = {
+WORD_BYTES = {
     **dict.fromkeys((b"US", b"SS", b"AT", b"OW"), 2),
     **dict.fromkeys((b"UL", b"SL", b"FL", b"OL", b"OF"), 4),
     **dict.fromkeys((b"FD", b"OD", b"OV", b"UV", b"SV"), 8),
@@ -96,7 +96,7 @@ class _Writer:
             return element(tag, b"SQ", self._items(found, encoding, depth))
         raw = bytes(self.source.buffer[at : at + length])
         return element(
-            tag, b"UN" if name == b"SQ" else name, raw if encoding.little else turned(raw, _WORDS.get(name, 1))
+            tag, b"UN" if name == b"SQ" else name, raw if encoding.little else turned(raw, WORD_BYTES.get(name, 1))
         )
 
     def _items(self, found: Element, encoding: Encoding, depth: int) -> bytes:
