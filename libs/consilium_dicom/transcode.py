@@ -95,18 +95,17 @@ class Conversion:
             return self.header.pixel_length or 0
         samples = self.header.samples_per_pixel or 1
         rows, columns = self.header.rows or 0, self.header.columns or 0
-        return rows * columns * samples * self._sample_bytes() * self.header.frames
+        if self.header.bits_allocated == 1:
+            return (rows * columns + 7) // 8
+        return rows * columns * samples * _sample_bytes(self.header) * self.header.frames
 
     def frame(self, stored: bytes) -> bytes:
         """Return one frame's new value from its stored one (ways "decode" and "encode")."""
         return self._value(*decode_stored(self.header, stored))
 
     def _value(self, samples: NDArray[Any], ybr: bool) -> bytes:
-        plain = self._plain(to_rgb(samples) if ybr and self.decoded == "RGB" else samples)
-        if self.way == "decode":
-            return plain.tobytes()
-        return encode_frame(
-            plain, Samples(self.header.bits_stored or 8 * plain.dtype.itemsize, self.decoded), self.target
+        return _coded(
+            self.header, to_rgb(samples) if ybr and self.decoded == "RGB" else samples, self.decoded, self.target
         )
 
     def item(self, value: bytes) -> bytes:
@@ -143,22 +142,12 @@ class Conversion:
         after = _behind_scan(self.source, bytes(rest[at:]))
         return data_set(after, {}, {*PIXEL_TAGS, *_EXTENDED_TABLE})
 
-    def _sample_bytes(self) -> int:
-        return max((self.header.bits_allocated or 8) // 8, 1)
-
     def _native_vr(self) -> bytes:
         if self.header.pixel_tag != 0x7FE00010:
             return b"OF" if self.header.pixel_tag == 0x7FE00008 else b"OD"
         if self.way == "copy" and self.header.pixel_vr in ("OB", "OW"):
             return self.header.pixel_vr.encode()
         return b"OW" if (self.header.bits_allocated or 8) > 8 or self.way == "copy" else b"OB"
-
-    def _plain(self, samples: NDArray[Any]) -> NDArray[Any]:
-        """Return the samples as Bits Allocated says, little endian."""
-        size, kind = self._sample_bytes(), "i" if self.header.pixel_representation else "u"
-        if samples.dtype.itemsize > size:
-            raise Undecodable(f"samples of {samples.dtype.itemsize} bytes in an object of {size}")
-        return np.ascontiguousarray(samples.astype(np.dtype(f"<{kind}{size}"), copy=False))
 
     def _changes(self) -> dict[int, bytes]:
         put: dict[int, bytes] = {}
@@ -241,16 +230,14 @@ def conversion(head: Buffer, first: bytes | None, target: str) -> Conversion:
         raise Undecodable("a video stays as it is stored")
     if target == EXPLICIT_LE and not header.encapsulated:
         return Conversion(target, "copy", source, header)
+    if header.bits_allocated == 1 and header.frames > 1:
+        raise Undecodable("compressed frames of single bits stay as they are stored")
     if first is None:
         raise ValueError("the first frame tells what the others are")
     samples, ybr = decode_stored(header, first)
-    decoded = "YBR_FULL" if ybr else "RGB" if samples.ndim == 3 else header.photometric
+    decoded = _meaning(header, samples, ybr, target)
     if target == EXPLICIT_LE:
         return _with_first(Conversion(target, "decode", source, header, decoded, decoded), samples, ybr, len(first))
-    if header.bits_allocated not in (8, 16):
-        raise Unencodable(f"pixels of {header.bits_allocated} bits are not compressed")
-    if target == JPEG_BASELINE and decoded == "YBR_FULL":
-        decoded = "RGB"
     uid = derived_uid(header.sop_instance_uid, target) if target == JPEG_BASELINE else ""
     made = Conversion(target, "encode", source, header, coded_photometric(decoded, target), decoded, uid)
     return _with_first(made, samples, ybr, len(first))
@@ -260,6 +247,46 @@ def _with_first(made: Conversion, samples: NDArray[Any], ybr: bool, stored_bytes
     first = made._value(samples, ybr)
     coded = len(first) if made.way == "encode" else stored_bytes
     return replace(made, first=first, ratio=samples.nbytes / max(coded, 1))
+
+
+def frame_as(header: Header, stored: bytes, target: str) -> bytes:
+    """Return one stored frame as samples (``EXPLICIT_LE``) or as a code stream, like ``Conversion.frame``."""
+    samples, ybr = decode_stored(header, stored)
+    decoded = _meaning(header, samples, ybr, target)
+    return _coded(header, to_rgb(samples) if ybr and decoded == "RGB" else samples, decoded, target)
+
+
+def _meaning(header: Header, samples: NDArray[Any], ybr: bool, target: str) -> str:
+    """Return the Photometric Interpretation of decoded samples; YBR_FULL stays so where nothing may be lost."""
+    if ybr:
+        return "RGB" if target == JPEG_BASELINE else "YBR_FULL"
+    return "RGB" if samples.ndim == 3 else header.photometric
+
+
+def _coded(header: Header, samples: NDArray[Any], meaning: str, target: str) -> bytes:
+    if target == EXPLICIT_LE and header.bits_allocated == 1:
+        return np.packbits(samples.ravel(), bitorder="little").tobytes()
+    plain = _plain(header, samples)
+    if target == EXPLICIT_LE:
+        return plain.tobytes()
+    if header.bits_allocated not in (8, 16):
+        raise Unencodable(f"pixels of {header.bits_allocated} bits are not compressed")
+    return encode_frame(plain, Samples(header.bits_stored or 8 * plain.dtype.itemsize, meaning), target)
+
+
+def _sample_bytes(header: Header) -> int:
+    if header.pixel_tag != 0x7FE00010:
+        return 4 if header.pixel_tag == 0x7FE00008 else 8
+    return max((header.bits_allocated or 8) // 8, 1)
+
+
+def _plain(header: Header, samples: NDArray[Any]) -> NDArray[Any]:
+    """Return the samples as Bits Allocated says, little endian."""
+    size = _sample_bytes(header)
+    kind = "f" if header.pixel_tag != 0x7FE00010 else "i" if header.pixel_representation else "u"
+    if samples.dtype.itemsize > size:
+        raise Undecodable(f"samples of {samples.dtype.itemsize} bytes in an object of {size}")
+    return np.ascontiguousarray(samples.astype(np.dtype(f"<{kind}{size}"), copy=False))
 
 
 def derived_uid(sop_instance_uid: str, target: str) -> str:

@@ -109,7 +109,7 @@ async def test_native_frames_alone_in_parts_and_from_the_cache(client: httpx2.As
         ("", "text/html"),
         ("", 'multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.4.50'),
         ("/metadata", "application/dicom+xml"),
-        ("/frames/1", "image/jpeg"),
+        ("/frames/1", "image/jxl"),
         ("/frames/1", 'multipart/related; type="video/mp4"'),
         ("/rendered", "image/gif"),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -11,12 +11,16 @@ from starlette.responses import StreamingResponse
 from consilium_archive.errors import NotArchived
 from consilium_archive.reader import Place, Scope
 from consilium_core.roles import Permission, Principal
+from consilium_dicom.errors import Unencodable
 from consilium_dicom.frames import FrameIndex
 from consilium_imaging.api_qido import base_url
+from consilium_imaging.byte_ranges import bytes_answer
 from consilium_imaging.errors import NotAPicture, RequestInvalid
-from consilium_imaging.frame_media import FrameForm, choose_form
-from consilium_imaging.multipart import in_order, new_boundary
+from consilium_imaging.frame_media import FrameForm, choose_form, offers
+from consilium_imaging.multipart import Read, in_order, new_boundary, part_head, tail
+from consilium_imaging.negotiate import refuse
 from consilium_imaging.pictures import Wish
+from consilium_imaging.transcoding import VERSION
 from consilium_imaging.wado import ViewDesk, cache_headers, etag, not_modified, scope, unchanged, wish_of
 from consilium_platform.http.auth import require
 
@@ -109,42 +113,49 @@ async def frames_answer(
     missing = [number + 1 for number in frames if number >= index.count]
     if missing:
         raise NotArchived(f"There is no frame {missing[0]}: the instance has {index.count}.", frames=index.count)
-    form = choose_form(request, place.transfer_syntax_uid, len(frames))
-    tag = etag("frames", place.sha256, form, *frames)
+    form = choose_form(request, place.transfer_syntax_uid, len(frames), lossy=desk.settings.lossy)
+    tag = etag("frames", place.sha256, form, *([VERSION] if form.made else []), *frames)
     if unchanged(request, tag):
         return not_modified(tag)
-    read = desk.pictures.native if form.decoded else desk.pictures.stored
-    first = await read(place, index, frames[0])
+    read = _reader(desk, place, index, form)
+    try:
+        first = await read(frames[0])
+    except Unencodable as problem:
+        raise refuse(request, offers(place.transfer_syntax_uid)[:2], str(problem)) from problem
     if not form.parts:
-        return Response(first, 200, cache_headers(tag), form.content_type)
+        return bytes_answer(request, first, tag, form.content_type, cache_headers(tag))
     boundary = new_boundary()
     url = f"{base_url(request, desk.settings)}/studies/{place.study_uid}/series/{place.series_uid}"
     heads = [
-        f"\r\n--{boundary}\r\nContent-Type: {form.content_type}\r\n"
-        f"Content-Location: {url}/instances/{place.sop_instance_uid}/frames/{number + 1}\r\n\r\n".encode()
+        part_head(form.content_type, f"{url}/instances/{place.sop_instance_uid}/frames/{number + 1}", boundary)
         for number in frames
     ]
-    tail = f"\r\n--{boundary}--\r\n".encode()
     media = f'multipart/related; type="{form.media}"; boundary={boundary}'
     if len(frames) == 1:
-        return Response(b"".join((heads[0], first, tail)), 200, cache_headers(tag), media)
-    return StreamingResponse(_stream(desk, place, index, frames, heads, tail, form), 200, cache_headers(tag), media)
+        return Response(b"".join((heads[0], first, tail(boundary))), 200, cache_headers(tag), media)
+    reads: list[Read] = [partial(_just, first)]
+    reads += [partial(read, number) for number in frames[1:]]
+    return StreamingResponse(_stream(desk, heads, reads, tail(boundary)), 200, cache_headers(tag), media)
 
 
-async def _stream(
-    desk: ViewDesk,
-    place: Place,
-    index: FrameIndex,
-    frames: list[int],
-    heads: list[bytes],
-    tail: bytes,
-    form: FrameForm,
-) -> AsyncIterator[bytes]:
-    read = desk.pictures.native if form.decoded else desk.pictures.stored
-    reads = [partial(read, place, index, number) for number in frames]
-    async for chunk in in_order(list(zip(heads, [[one] for one in reads], strict=True)), desk.settings.retrieve_ahead):
+def _reader(
+    desk: ViewDesk, place: Place, index: FrameIndex, form: FrameForm
+) -> Callable[[int], Coroutine[None, None, bytes]]:
+    if form.made:
+        return lambda number: desk.pictures.coded(place, index, number, form.transfer_syntax_uid, waits=True)
+    return lambda number: desk.pictures.stored(place, index, number)
+
+
+async def _just(data: bytes) -> bytes:
+    return data
+
+
+async def _stream(desk: ViewDesk, heads: list[bytes], reads: list[Read], end: bytes) -> AsyncIterator[bytes]:
+    async for chunk in in_order(
+        ((head, [read]) for head, read in zip(heads, reads, strict=True)), desk.settings.retrieve_ahead
+    ):
         yield chunk
-    yield tail
+    yield end
 
 
 async def _picture(

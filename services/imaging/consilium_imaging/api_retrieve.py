@@ -12,9 +12,10 @@ from consilium_dicom.json_model import bulk_place
 from consilium_dicom.scan import UNDEFINED
 from consilium_imaging.api_frames import frames_answer
 from consilium_imaging.api_qido import base_url
+from consilium_imaging.instances import instances_answer
 from consilium_imaging.multipart import Piece, body_of, length_of, new_boundary
 from consilium_imaging.negotiate import json_type, ranges, refuse
-from consilium_imaging.wado import ViewDesk, cache_headers, etag, not_modified, originals_answer, scope, unchanged
+from consilium_imaging.wado import ViewDesk, cache_headers, etag, not_modified, scope, unchanged
 from consilium_platform.http.auth import require
 
 _OCTETS = "application/octet-stream"
@@ -73,7 +74,7 @@ async def _originals(desk: ViewDesk, request: Request, principal: Principal, ask
     else:
         await desk.views.study(principal, "study.retrieve", asked.study_uid)
     places = await desk.reader.places(principal.tenant, asked)
-    return originals_answer(desk, request, places, base_url(request, desk.settings))
+    return await instances_answer(desk, request, principal, places, base_url(request, desk.settings))
 
 
 async def _metadata(desk: ViewDesk, request: Request, principal: Principal, asked: Scope) -> Response:
@@ -90,7 +91,7 @@ async def _metadata(desk: ViewDesk, request: Request, principal: Principal, aske
     if _takes_deflate(request):
         return Response(zlib_stream(json_array(pieces)), 200, headers | {"Content-Encoding": "deflate"}, media)
     large = sum(piece.plain_bytes for piece in pieces) > _INFLATE_HERE_BYTES
-    body = await desk.pictures.run(lambda: plain(json_array(pieces))) if large else plain(json_array(pieces))
+    body = await desk.pictures.workers.run(lambda: plain(json_array(pieces))) if large else plain(json_array(pieces))
     return Response(body, 200, headers, media)
 
 
@@ -112,7 +113,7 @@ async def _bulk(desk: ViewDesk, request: Request, principal: Principal, asked: S
     if unchanged(request, tag):
         return not_modified(tag)
     whole = await desk.reader.original(place)
-    value = await desk.pictures.run(lambda: _bulk_value(whole, path))
+    value = await desk.pictures.workers.run(lambda: _bulk_value(whole, path))
     if not wanted.multipart_type:
         return Response(value, 200, cache_headers(tag), _OCTETS)
 

@@ -16,6 +16,7 @@ from consilium_imaging.pictures import Pictures
 from consilium_imaging.settings import ImagingSettings
 from consilium_imaging.views import ViewAudit
 from consilium_imaging.wado import ViewDesk
+from consilium_imaging.workers import Workers
 from consilium_platform.http.app import create_app
 from consilium_platform.platform import Platform
 
@@ -26,12 +27,8 @@ async def open_service(platform: Platform, settings: ImagingSettings | None = No
     settings = settings or ImagingSettings.load()
     reader = ArchiveReader(platform.database, platform.blobs)
     views = ViewAudit(platform.audit, reader, platform.clock, settings.view_audit_window_s)
-    pictures = Pictures(
-        reader,
-        threads=settings.render_threads,
-        queue=settings.render_queue,
-        cache_bytes=settings.picture_cache_bytes,
-    )
+    workers = Workers(settings.render_threads, settings.render_queue)
+    pictures = Pictures(reader, workers, settings.picture_cache_bytes)
     try:
         app = create_app("imaging", platform)
         app.include_router(qido_router(SearchDesk(reader, views, settings)))
@@ -41,4 +38,4 @@ async def open_service(platform: Platform, settings: ImagingSettings | None = No
         app.include_router(worklist_router(platform.database, views))
         yield app
     finally:
-        pictures.close()
+        workers.close()

@@ -27,27 +27,33 @@ def new_boundary() -> str:
     return f"consilium-{secrets.token_hex(16)}"
 
 
+def part_head(content_type: str, location: str, boundary: str, size_bytes: int | None = None) -> bytes:
+    """Return what stands before a part; its length is left out where it is not known beforehand."""
+    length = "" if size_bytes is None else f"Content-Length: {size_bytes}\r\n"
+    return (f"\r\n--{boundary}\r\nContent-Type: {content_type}\r\n{length}Content-Location: {location}\r\n\r\n").encode(
+        "latin-1"
+    )
+
+
 def _head(piece: Piece, boundary: str) -> bytes:
-    return (
-        f"\r\n--{boundary}\r\nContent-Type: {piece.content_type}\r\nContent-Length: {piece.size_bytes}\r\n"
-        f"Content-Location: {piece.location}\r\n\r\n"
-    ).encode("latin-1")
+    return part_head(piece.content_type, piece.location, boundary, piece.size_bytes)
 
 
-def _tail(boundary: str) -> bytes:
+def tail(boundary: str) -> bytes:
+    """Return what stands behind the last part."""
     return f"\r\n--{boundary}--\r\n".encode()
 
 
 def length_of(pieces: Sequence[Piece], boundary: str) -> int:
     """Return the length in bytes of the whole body."""
-    return sum(len(_head(piece, boundary)) + piece.size_bytes for piece in pieces) + len(_tail(boundary))
+    return sum(len(_head(piece, boundary)) + piece.size_bytes for piece in pieces) + len(tail(boundary))
 
 
 async def body_of(pieces: Sequence[Piece], boundary: str, ahead: int) -> AsyncIterator[bytes]:
     """Yield the body; at most ``ahead`` reads run before the client has taken what came before."""
     async for chunk in in_order(((_head(piece, boundary), piece.reads) for piece in pieces), ahead):
         yield chunk
-    yield _tail(boundary)
+    yield tail(boundary)
 
 
 async def in_order(parts: Iterable[tuple[bytes, Iterable[Read]]], ahead: int) -> AsyncIterator[bytes]:

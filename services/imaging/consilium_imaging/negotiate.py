@@ -72,10 +72,13 @@ def _range(text: str) -> Range:
     return Range(found[0][0].lower() or "*/*", parameters, weight)
 
 
-def refuse(request: Request, offered: Sequence[str]) -> NotAcceptable:
-    """Return the 406 that names what is on offer."""
+def refuse(request: Request, offered: Sequence[str], why: str = "") -> NotAcceptable:
+    """Return the 406 that names what is on offer, and why what was asked for is not."""
     wanted = request.query_params.get("accept") or request.headers.get("accept", "")
-    return NotAcceptable(f"Accept names {wanted[:120]!r}; on offer: {', '.join(offered)}.", offered=list(offered))
+    words = f" {why[:1].upper()}{why[1:]}." if why else ""
+    return NotAcceptable(
+        f"Accept names {wanted[:120]!r}; on offer: {', '.join(offered)}.{words}", offered=list(offered)
+    )
 
 
 def json_type(request: Request) -> str:

@@ -5,25 +5,22 @@ Flows in: a place in the archive and a wish; flows out: bytes. At most ``queue``
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from functools import partial
+from typing import Literal
 
 from consilium_archive.errors import NotArchived
 from consilium_archive.reader import ArchiveReader, Place
-from consilium_dicom.codecs import decode_frame
 from consilium_dicom.frames import FrameIndex, frame_bytes
 from consilium_dicom.header import Header, read_header
 from consilium_dicom.luts import PixelTables, read_tables
 from consilium_dicom.render import VoiFunction, render
-from consilium_imaging.errors import RenderBusy
+from consilium_dicom.transcode import frame_as
+from consilium_imaging.workers import Workers
 
 _WHOLE_BELOW_BYTES = 4 << 20
 _CONTEXTS = 256
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +41,11 @@ class _Context:
 
 
 class Pictures:
-    """Serves frames; ``close`` ends its threads."""
+    """Serves frames; owns no thread: CPU work runs in ``workers``."""
 
-    def __init__(self, reader: ArchiveReader, *, threads: int, queue: int, cache_bytes: int) -> None:
-        self._reader = reader
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="render")
-        self._bound = threads + queue
-        self._busy = 0
+    def __init__(self, reader: ArchiveReader, workers: Workers, cache_bytes: int) -> None:
+        self.reader = reader
+        self.workers = workers
         self._contexts: OrderedDict[str, _Context] = OrderedDict()
         self._cache: OrderedDict[tuple[str, int, Wish], bytes] = OrderedDict()
         self._cache_bound = cache_bytes
@@ -60,19 +55,23 @@ class Pictures:
         """Return frame ``frame`` (from 0) as it is stored."""
         _check(index, frame)
         if index.inflated:
-            data = await self._reader.original(place)
-            return await self._work(lambda: frame_bytes(data, index, frame, read_header(data)))
+            data = await self.reader.original(place)
+            return await self.workers.run(lambda: frame_bytes(data, index, frame, read_header(data)))
         wanted = index.ranges(frame)
         start, stop = wanted[0][0], max(offset + length for offset, length in wanted)
-        span = await self._reader.original_range(place, start, stop - start)
+        span = await self.reader.original_range(place, start, stop - start)
         if len(wanted) == 1 and index.encapsulated:
             return span
         return index.join(frame, [span[at - start : at - start + length] for at, length in wanted])
 
-    async def native(self, place: Place, index: FrameIndex, frame: int) -> bytes:
-        """Return frame ``frame`` decoded: samples in little endian, colour by pixel."""
+    async def coded(self, place: Place, index: FrameIndex, frame: int, target: str, *, waits: bool = False) -> bytes:
+        """Return frame ``frame`` in another transfer syntax: a code stream, or little-endian samples, colour by pixel.
+
+        ``waits``: one of a stream that has begun is not refused, however many pictures wait.
+        """
         context, data = await self._frame(place, index, frame)
-        return await self._work(lambda: _little_endian(context.header, data))
+        run = self.workers.turn if waits else self.workers.run
+        return await run(partial(frame_as, context.header, data, target))
 
     async def picture(self, place: Place, index: FrameIndex, frame: int, wish: Wish) -> bytes:
         """Return frame ``frame`` drawn as JPEG or PNG."""
@@ -82,7 +81,7 @@ class Pictures:
             self._cache.move_to_end(key)
             return known
         context, data = await self._frame(place, index, frame)
-        drawn = await self._work(
+        drawn = await self.workers.run(
             lambda: render(
                 data, context.header, window=wish.window, voi_function=wish.voi, viewport=wish.viewport,
                 fmt=wish.fmt, quality=wish.quality, tables=context.tables, frame_number=frame,
@@ -99,9 +98,9 @@ class Pictures:
         _check(index, frame)
         small = place.size_bytes <= _WHOLE_BELOW_BYTES and index.count == 1
         if (small and place.sha256 not in self._contexts) or index.inflated:
-            whole = await self._reader.original(place)
+            whole = await self.reader.original(place)
             context = await self._context(place, index, whole)
-            return context, await self._work(lambda: frame_bytes(whole, index, frame, context.header))
+            return context, await self.workers.run(lambda: frame_bytes(whole, index, frame, context.header))
         return await self._context(place, index, None), await self.stored(place, index, frame)
 
     async def _context(self, place: Place, index: FrameIndex, whole: bytes | None) -> _Context:
@@ -110,10 +109,10 @@ class Pictures:
             self._contexts.move_to_end(place.sha256)
             return known
         if whole is None and index.inflated:
-            whole = await self._reader.original(place)
+            whole = await self.reader.original(place)
         # The first frame lies behind everything that describes it.
-        data = whole or await self._reader.original_range(place, 0, index.ranges(0)[0][0])
-        context = await self._work(lambda: _Context(read_header(data), read_tables(data)))
+        data = whole or await self.reader.original_range(place, 0, index.ranges(0)[0][0])
+        context = await self.workers.run(lambda: _Context(read_header(data), read_tables(data)))
         self._contexts[place.sha256] = context
         while len(self._contexts) > _CONTEXTS:
             self._contexts.popitem(last=False)
@@ -127,29 +126,7 @@ class Pictures:
         while self._cache_bytes > self._cache_bound:
             self._cache_bytes -= len(self._cache.popitem(last=False)[1])
 
-    async def _work(self, work: Callable[[], T]) -> T:
-        if self._busy >= self._bound:
-            raise RenderBusy("Too many pictures wait to be drawn. Try again in a moment.", retry_after_s=1.0)
-        self._busy += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-        finally:
-            self._busy -= 1
-
-    async def run(self, work: Callable[[], T]) -> T:
-        """Run other CPU work of the room in the same bounded pool."""
-        return await self._work(work)
-
-    def close(self) -> None:
-        """End the threads."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
 
 def _check(index: FrameIndex, frame: int) -> None:
     if not 0 <= frame < index.count:
         raise NotArchived(f"There is no frame {frame + 1}: the instance has {index.count}.", frames=index.count)
-
-
-def _little_endian(header: Header, data: bytes) -> bytes:
-    samples = decode_frame(header, data)
-    return samples.astype(samples.dtype.newbyteorder("<"), copy=False).tobytes()

@@ -21,6 +21,7 @@ class ImagingSettings(RoomSettings):
     render_queue: int = Field(default=64, ge=1, le=10_000, description="Pictures that may wait; more answer 429.")
     picture_cache_bytes: int = Field(default=64 << 20, ge=0, description="Memory of drawn pictures, bytes.")
     retrieve_ahead: int = Field(default=4, ge=1, le=64, description="Objects read ahead of a retrieving client.")
+    lossy: bool = Field(default=True, description="Whether lossy JPEG is made for those who ask for it by name.")
     view_audit_window_s: float = Field(
         default=60.0,
         ge=0,

@@ -1,28 +1,22 @@
-"""What the WADO-RS endpoints share: their desk, retrieval of originals, cache headers, parameters (PS3.18 10.4, 8.3.5)."""
+"""What the WADO endpoints share: their desk, cache headers, the parameters of pictures (PS3.18 10.4, 8.3.5)."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import re
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from functools import partial
 
 from fastapi import Request, Response
-from starlette.responses import StreamingResponse
 
-from consilium_archive.reader import ArchiveReader, Place, Scope
+from consilium_archive.reader import ArchiveReader, Scope
 from consilium_dicom.render import Format, VoiFunction
 from consilium_imaging.errors import RequestInvalid
-from consilium_imaging.multipart import Piece, body_of, length_of, new_boundary
 from consilium_imaging.negotiate import ranges, refuse
 from consilium_imaging.pictures import Pictures, Wish
 from consilium_imaging.settings import ImagingSettings
 from consilium_imaging.views import ViewAudit
 
-DICOM = "application/dicom"
-_CHUNK_BYTES = 4 << 20
 _IMMUTABLE = "private, max-age=31536000, immutable"
 _UID = re.compile(r"^[0-9.]{1,64}$")
 
@@ -64,52 +58,6 @@ def cache_headers(tag: str) -> dict[str, str]:
 def not_modified(tag: str) -> Response:
     """Return 304."""
     return Response(status_code=304, headers=cache_headers(tag))
-
-
-def originals_answer(desk: ViewDesk, request: Request, places: list[Place], base_url: str) -> Response:
-    """Return the stored objects as they are, streamed; raise NotAcceptable if the client wants something else."""
-    alone = _check_dicom(request, places)
-    tag = etag("dicom", alone, *(place.sha256 for place in places))
-    if unchanged(request, tag):
-        return not_modified(tag)
-    pieces = [_piece(desk.reader, place, base_url) for place in places]
-    headers = cache_headers(tag) if len(places) == 1 else {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if alone:
-        place = places[0]
-        headers["Content-Length"] = str(place.size_bytes)
-        return StreamingResponse(
-            _alone(pieces[0]), 200, headers, f"{DICOM}; transfer-syntax={place.transfer_syntax_uid}"
-        )
-    boundary = new_boundary()
-    headers["Content-Length"] = str(length_of(pieces, boundary))
-    media = f'multipart/related; type="{DICOM}"; boundary={boundary}'
-    return StreamingResponse(body_of(pieces, boundary, desk.settings.retrieve_ahead), 200, headers, media)
-
-
-def _check_dicom(request: Request, places: list[Place]) -> bool:
-    """Return whether one object goes alone; raise NotAcceptable."""
-    stored = {place.transfer_syntax_uid for place in places}
-    for one in ranges(request):
-        fits = one.transfer_syntax in ("", "*") or stored == {one.transfer_syntax}
-        if fits and (one.media == "*/*" or one.multipart_type in (DICOM, "*/*", "application/*")):
-            return False
-        if fits and len(places) == 1 and one.covers(DICOM):
-            return True
-    raise refuse(request, [f'multipart/related; type="{DICOM}"; transfer-syntax={uid}' for uid in sorted(stored)])
-
-
-def _piece(reader: ArchiveReader, place: Place, base_url: str) -> Piece:
-    reads = (
-        partial(reader.original_range, place, at, min(_CHUNK_BYTES, place.size_bytes - at))
-        for at in range(0, place.size_bytes, _CHUNK_BYTES)
-    )
-    where = f"{base_url}/studies/{place.study_uid}/series/{place.series_uid}/instances/{place.sop_instance_uid}"
-    return Piece(f"{DICOM}; transfer-syntax={place.transfer_syntax_uid}", where, place.size_bytes, reads)
-
-
-async def _alone(piece: Piece) -> AsyncIterator[bytes]:
-    for read in piece.reads:
-        yield await read()
 
 
 def wish_of(request: Request, *, viewport: tuple[int, int] | None = None) -> Wish:
