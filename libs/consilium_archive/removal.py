@@ -66,7 +66,7 @@ def index_admitted(session: Session, group: Sequence[Stored], resend: Resend) ->
     return [refused[number] if number in refused else next(outcomes) for number in range(len(group))]
 
 
-_KIND = literal_column("'tombstone'").label("kind")
+_KIND: Any = literal_column("'tombstone'").label("kind")
 _OF_TOMBSTONE: tuple[Any, ...] = (
     _KIND,
     tombstone.c.tenant_id,
