@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from consilium_archive.errors import NotArchived
 from consilium_archive.packing import json_array, plain, zlib_stream
 from consilium_archive.reader import Scope
 from consilium_core.roles import Permission, Principal
-from consilium_dicom.json_model import bulk_place
-from consilium_dicom.scan import UNDEFINED
+from consilium_dicom.uids import transfer_syntax
 from consilium_imaging.api_frames import frames_answer
 from consilium_imaging.api_qido import base_url
+from consilium_imaging.bulkdata import bulk_answer
 from consilium_imaging.instances import instances_answer
-from consilium_imaging.multipart import Piece, body_of, length_of, new_boundary
-from consilium_imaging.negotiate import json_type, ranges, refuse
-from consilium_imaging.wado import ViewDesk, cache_headers, etag, not_modified, scope, unchanged
+from consilium_imaging.negotiate import json_type
+from consilium_imaging.wado import ViewDesk, etag, scope, unchanged
 from consilium_platform.http.auth import require
 
-_OCTETS = "application/octet-stream"
 _INFLATE_HERE_BYTES = 256 << 10  # about 1 ms; more is done in a thread
 
 
@@ -104,31 +101,9 @@ def _takes_deflate(request: Request) -> bool:
 async def _bulk(desk: ViewDesk, request: Request, principal: Principal, asked: Scope, path: str) -> Response:
     await desk.views.once(principal, "study.view", asked.study_uid)
     place, index = await desk.reader.frame_index(principal.tenant, asked)
-    if path.upper() == "7FE00010" and index is not None and index.encapsulated:
+    known = transfer_syntax(place.transfer_syntax_uid)
+    if path.upper() == "7FE00010" and index is not None and index.encapsulated and known is not None:
+        if known.codec == "video":
+            return await bulk_answer(desk, request, place, index, path, known.media_type)
         return await frames_answer(desk, request, place, index, list(range(index.count)))
-    wanted = next((one for one in ranges(request) if one.covers(_OCTETS) or one.media == "multipart/related"), None)
-    if wanted is None or (wanted.multipart_type and wanted.multipart_type not in (_OCTETS, "*/*", "application/*")):
-        raise refuse(request, [_OCTETS, f'multipart/related; type="{_OCTETS}"'])
-    tag = etag("bulk", place.sha256, path, bool(wanted.multipart_type))
-    if unchanged(request, tag):
-        return not_modified(tag)
-    whole = await desk.reader.original(place)
-    value = await desk.pictures.workers.run(lambda: _bulk_value(whole, path))
-    if not wanted.multipart_type:
-        return Response(value, 200, cache_headers(tag), _OCTETS)
-
-    async def read() -> bytes:
-        return value
-
-    boundary = new_boundary()
-    pieces = [Piece(_OCTETS, str(request.url.path), len(value), [read])]
-    body = b"".join([chunk async for chunk in body_of(pieces, boundary, 1)])
-    headers = cache_headers(tag) | {"Content-Length": str(length_of(pieces, boundary))}
-    return Response(body, 200, headers, f'multipart/related; type="{_OCTETS}"; boundary={boundary}')
-
-
-def _bulk_value(whole: bytes, path: str) -> bytes:
-    buffer, offset, length = bulk_place(whole, path)
-    if length == UNDEFINED:
-        raise NotArchived("This value has no plain form: retrieve the frames.")
-    return bytes(buffer[offset : offset + length])
+    return await bulk_answer(desk, request, place, index, path)
