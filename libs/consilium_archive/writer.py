@@ -28,7 +28,7 @@ from consilium_archive.stages import Indexed, Received, Stored, Validated, origi
 from consilium_core.errors import ConsiliumError, Corrupt, Exhausted, Unavailable
 from consilium_dicom.policy import DEFAULT_POLICY, Policy
 from consilium_dicom.validate import DecodeFrames
-from consilium_platform.blobs import BlobStore
+from consilium_platform.blobs import BlobStore, PutsHere
 from consilium_platform.outbox import OutboxRelay
 from consilium_platform.sql import Database
 from consilium_platform.tasks import end_task
@@ -53,7 +53,7 @@ class ArchiveClosing(Unavailable):
 class WriterLimits:
     """How much the writer does at once."""
 
-    threads: int = 2
+    threads: int = 4
     group: int = 128
     queue_bound: int = 1024
     decode: DecodeFrames = "sample"
@@ -110,17 +110,24 @@ class ArchiveWriter:
         try:
             if not self._database.answers_here:
                 return await self.keep(await self.validate(received))
-            valid, known = await self._work(self._judge, received)
-            return await self._put(valid) if known is None else _settled(known)
+            held = await self._work(self._hold_here, received)
+            return await self._put(held) if isinstance(held, Validated) else held
         except InstanceDoubtful as doubt:
             return await self._quarantine.take(received, doubt)
         except InstanceConflict as refusal:
             return await self._quarantine.conflicting(received, refusal)
 
-    def _judge(self, received: Received) -> tuple[Validated, Outcome | None]:
-        """Validate and look whether the instance is here already, in one visit to a worker thread."""
+    def _hold_here(self, received: Received) -> Validated | Stored | Indexed:
+        """Validate, look whether the instance is here already, and store it if that can be done here: one visit to a worker thread."""
         valid = prepare(received, self.limits.decode, self.limits.policy)
-        return valid, self._database.query_here(partial(_known, valid=valid))
+        known = self._database.query_here(partial(_known, valid=valid))
+        if known is not None:
+            return _settled(known)
+        if received.data is None or not isinstance(self._blobs, PutsHere):
+            return valid
+        key = original_key(received.tenant, valid.sha256)
+        self._blobs.put_here(key, received.data)
+        return Stored(_without_data(valid), key)
 
     async def validate(self, received: Received) -> Validated:
         """Judge the object in a worker thread."""
@@ -139,7 +146,7 @@ class ArchiveWriter:
         key = original_key(received.tenant, valid.sha256)
         if received.data is not None:
             await self._blobs.put(key, received.data, "application/dicom")
-            valid = replace(valid, received=replace(received, data=None))  # its memory is the sender's again
+            valid = _without_data(valid)
         elif received.path is not None:
             await self._blobs.put_file(key, received.path, "application/dicom")
         return Stored(valid, key)
@@ -251,6 +258,11 @@ class ArchiveWriter:
             waiting.append(self._queue.get_nowait())
         _refuse(waiting)
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _without_data(valid: Validated) -> Validated:
+    """Let go of the object's bytes once they are stored: their memory is the sender's again."""
+    return replace(valid, received=replace(valid.received, data=None))
 
 
 def _known(session: Session, valid: Validated) -> Outcome | None:

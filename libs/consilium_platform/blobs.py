@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import structlog
 
@@ -112,6 +112,15 @@ class Stores:
 
     first: BlobStore
     copy: BlobStore | None = None
+
+
+@runtime_checkable
+class PutsHere(Protocol):
+    """A store that can also put in the calling thread: whoever is in a worker thread already saves a hand-over."""
+
+    def put_here(self, key: str, data: Bytes) -> None:
+        """Store the object; durable on return. Blocks."""
+        ...
 
 
 def check_key(key: str) -> str:

@@ -11,8 +11,9 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -41,14 +42,8 @@ class FolderBlobs:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
 
     async def _run(self, work: Callable[[], T]) -> T:
-        try:
+        with _translated():
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-        except FileNotFoundError as problem:
-            raise BlobNotFound("The object is not in the store.") from problem
-        except OSError as problem:
-            if problem.errno in (28, 122):  # ENOSPC, EDQUOT
-                raise BlobsFull("The object store is full.", retry_after_s=60) from problem
-            raise BlobsUnavailable(f"The object store can't be used: {problem.strerror}.") from problem
 
     def _publish(self, temporary: Path, key: str) -> None:
         target = self._root / key
@@ -59,9 +54,12 @@ class FolderBlobs:
 
     async def put(self, key: str, data: Bytes, content_type: str = "application/octet-stream") -> None:
         """Write beside, sync, rename, sync the folder."""
-        check_key(key)
+        await self._run(partial(self.put_here, key, data))
 
-        def work() -> None:
+    def put_here(self, key: str, data: Bytes) -> None:
+        """Do what ``put`` does in the calling thread, which must not be the loop's."""
+        check_key(key)
+        with _translated():
             descriptor, name = tempfile.mkstemp(dir=self._temporary)
             try:
                 with os.fdopen(descriptor, "wb", buffering=0) as file:
@@ -74,8 +72,6 @@ class FolderBlobs:
                 with suppress(FileNotFoundError):
                     Path(name).unlink()
                 raise
-
-        await self._run(work)
 
     async def put_file(self, key: str, path: Path, content_type: str = "application/octet-stream") -> None:
         """Sync the file and move it; across file systems it is copied first."""
@@ -210,6 +206,19 @@ def _walk(folder: Path, root: Path, prefix: str) -> Iterator[Entry]:
             except FileNotFoundError:  # removed since it was listed
                 continue
             yield Entry(key, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC))
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the file system's errors into ours."""
+    try:
+        yield
+    except FileNotFoundError as problem:
+        raise BlobNotFound("The object is not in the store.") from problem
+    except OSError as problem:
+        if problem.errno in (28, 122):  # ENOSPC, EDQUOT
+            raise BlobsFull("The object store is full.", retry_after_s=60) from problem
+        raise BlobsUnavailable(f"The object store can't be used: {problem.strerror}.") from problem
 
 
 def _make_folders(folder: Path, root: Path) -> list[Path]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from consilium_dicom.policy import HELD_BY_DEFAULT, parse_policy
 from consilium_platform.settings import RoomSettings
 
 
@@ -21,13 +22,23 @@ class IngestSettings(RoomSettings):
     memory_bytes: int = Field(default=256 << 20, ge=1 << 20, description="Memory of all objects in flight, bytes.")
     max_object_bytes: int = Field(default=4 << 30, ge=1 << 20, description="A larger object is refused, bytes.")
     objects_in_flight: int = Field(default=4, ge=1, le=64, description="Objects of one request worked on at once.")
-    worker_threads: int = Field(default=2, ge=1, le=64, description="Threads that validate and hash.")
+    worker_threads: int = Field(default=4, ge=1, le=64, description="Threads that validate, hash and write.")
     decode_frames: Literal["none", "sample", "all"] = Field(
         default="sample", description="Which compressed frames are decoded before an object is accepted."
     )
     upload_chunk_bytes: int = Field(default=16 << 20, ge=1 << 16, description="Largest body of one tus PATCH, bytes.")
     upload_keep_hours: float = Field(default=168, gt=0, description="Unfinished uploads are kept that long, hours.")
+    quarantine_findings: str = Field(
+        default=",".join(sorted(HELD_BY_DEFAULT)),
+        description="Codes of findings that send an object to quarantine, by commas; empty: nothing is held.",
+    )
     public_url: str | None = Field(default=None, description="Scheme and host of Retrieve URLs; unset: the request's.")
+
+    @field_validator("quarantine_findings")
+    @classmethod
+    def _known_codes(cls, value: str) -> str:
+        parse_policy(value)
+        return value
 
     @classmethod
     def nested_prefixes(cls) -> tuple[str, ...]:
