@@ -270,11 +270,11 @@ class Association:
 
     async def _closed(self) -> None:
         """Write the end into the trail and the log."""
-        self._server.closed(self)
         measures.ASSOCIATIONS.labels(self._end or "failed").inc()
-        if self._trail is None:
-            return
         trail = self._trail
+        if trail is None:
+            self._server.closed(self)
+            return
         log.info(
             "dimse_association_ended", address=self.wire.address, calling=trail.peer.calling, end=self._end,
             stored=trail.stored, refused=sum(trail.refused.values()),
@@ -283,3 +283,5 @@ class Association:
             await trail.close()
         except Exception as problem:
             log.exception("dimse_audit_failed", error=type(problem).__name__)
+        finally:
+            self._server.closed(self)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from consilium_core.errors import ConsiliumError
+from consilium_dicom.uids import is_valid_uid
 from consilium_ingest.dimse.commands import Command, Operation, decode_command
 from consilium_ingest.dimse.errors import (
     AbortReason,
@@ -21,7 +22,9 @@ from consilium_ingest.dimse.file_meta import file_meta
 from consilium_ingest.errors import ObjectTooLarge
 from consilium_ingest.spool import Part, Spool
 
+VERIFICATION = "1.2.840.10008.1.1"
 _MAX_COMMAND_BYTES = 16 << 10
+_MAX_UID_CHARS = 64
 _TINY_BYTES, _MAX_TINY = 32, 1000  # fragments of one message that carry next to nothing
 
 
@@ -123,9 +126,11 @@ class Incoming:
         message, context = Message(context_id, command), self.contexts[context_id]
         if command.operation != Operation.STORE:
             return message
-        if not command.sop_class_uid or not command.sop_instance_uid or not command.has_data_set:
+        if not is_valid_uid(command.sop_class_uid) or not command.sop_instance_uid or not command.has_data_set:
             message.refusal = MessageInvalid("A C-STORE request without SOP class, SOP instance or data set.")
-        elif command.sop_class_uid != context.abstract:
+        elif len(command.sop_instance_uid) > _MAX_UID_CHARS:
+            message.refusal = MessageInvalid("The SOP Instance UID of a C-STORE request is too long.")
+        elif command.sop_class_uid != context.abstract or context.abstract == VERIFICATION:
             message.refusal = SopClassRefused("The SOP class is not the one of the presentation context.")
         else:
             message.part = self._spool.part("application/dicom")

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from consilium_dicom.sop_classes import is_private, is_storage
 from consilium_dicom.uids import TRANSFER_SYNTAXES
 from consilium_ingest.dimse.errors import AssociationRefused
+from consilium_ingest.dimse.incoming import VERIFICATION
 from consilium_ingest.dimse.pdu import APPLICATION_CONTEXT, Answered, Proposed, Request, Result
 from consilium_ingest.dimse.settings import ANY, PeerRule
 
-VERIFICATION = "1.2.840.10008.1.1"
 _UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 
 

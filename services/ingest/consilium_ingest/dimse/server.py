@@ -47,6 +47,11 @@ class DimseServer:
         self._tasks: dict[Association, asyncio.Task[None]] = {}
         self._admitted: Counter[str] = Counter()
 
+    @property
+    def open(self) -> int:
+        """Return how many connections there are, with or without an association."""
+        return len(self._tasks)
+
     def opened(self, association: Association) -> bool:
         """Start the association's task; False when even waiting for its request would be one too many."""
         if self.ending or len(self._tasks) >= 2 * self.settings.associations:
