@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 import structlog
-from sqlalchemy import bindparam, delete, literal_column, null, select, update
+from sqlalchemy import and_, bindparam, delete, literal_column, null, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -188,16 +188,10 @@ async def remove_doomed(database: Database, stores: Stores, clock: Clock, *, gra
 
 def _ripe(session: Session, before: datetime, after: tuple[str, str]) -> Sequence[Any]:
     """Return doomed objects whose grace is over, and whether an index row names their bytes all the same."""
-    named = (
-        select(instance.c.id)
-        .where(
-            instance.c.tenant_id == removal.c.tenant_id,
-            instance.c.sop_instance_uid == removal.c.sop_instance_uid,
-            instance.c.sha256 == removal.c.sha256,
-        )
-        .exists()
-        .label("named")
-    )
+    bytes_ = (instance.c.tenant_id == removal.c.tenant_id) & (instance.c.sha256 == removal.c.sha256)
+    by_name = select(instance.c.id).where(bytes_, instance.c.sop_instance_uid == removal.c.sop_instance_uid).exists()
+    unnamed = and_(removal.c.sop_instance_uid == "", select(instance.c.id).where(bytes_).exists())
+    named = or_(by_name, unnamed).label("named")
     later = (removal.c.tenant_id > after[0]) | ((removal.c.tenant_id == after[0]) & (removal.c.sha256 > after[1]))
     asked = select(removal.c.tenant_id, removal.c.sha256, removal.c.doomed_at, named).where(
         removal.c.removed_at.is_(None), removal.c.doomed_at <= before, later
