@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 from consilium_platform.blobs import (
     STREAM_BYTES,
@@ -39,18 +40,24 @@ class FolderBlobs:
         self._root = root
         self._temporary = root / ".incoming"
         self._temporary.mkdir(parents=True, exist_ok=True)
+        self._fresh, self._number = f"{self._temporary}/{uuid4().hex}-", count()  # names that nobody else takes
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
 
     async def _run(self, work: Callable[[], T]) -> T:
         with _translated():
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    def _publish(self, temporary: Path, key: str) -> None:
-        target = self._root / key
-        made = _make_folders(target.parent, self._root)
-        temporary.replace(target)
-        for folder in (target.parent, *made):
-            _sync_folder(folder)
+    def _publish(self, temporary: Path | str, key: str) -> None:
+        target = f"{self._root}/{key}"
+        folder = target.rpartition("/")[0]
+        made: tuple[Path, ...] = ()
+        try:
+            os.replace(temporary, target)  # noqa: PTH105 - a Path costs more than the rename
+        except FileNotFoundError:  # the folder's first object
+            made = tuple(_make_folders(Path(folder), self._root))
+            os.replace(temporary, target)  # noqa: PTH105
+        for changed in (folder, *made):
+            _sync_folder(changed)
 
     async def put(self, key: str, data: Bytes, content_type: str = "application/octet-stream") -> None:
         """Write beside, sync, rename, sync the folder."""
@@ -60,14 +67,17 @@ class FolderBlobs:
         """Do what ``put`` does in the calling thread, which must not be the loop's."""
         check_key(key)
         with _translated():
-            descriptor, name = tempfile.mkstemp(dir=self._temporary)
+            name = f"{self._fresh}{next(self._number)}"
+            descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
-                with os.fdopen(descriptor, "wb", buffering=0) as file:
+                try:
                     view = memoryview(data).cast("B")
                     while view:
-                        view = view[file.write(view) :]
-                    os.fdatasync(file.fileno())
-                self._publish(Path(name), key)
+                        view = view[os.write(descriptor, view) :]
+                    os.fdatasync(descriptor)
+                finally:
+                    os.close(descriptor)
+                self._publish(name, key)
             except BaseException:
                 with suppress(FileNotFoundError):
                     Path(name).unlink()
@@ -232,7 +242,7 @@ def _make_folders(folder: Path, root: Path) -> list[Path]:
     return [path.parent for path in missing]
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: Path | str) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
