@@ -310,10 +310,13 @@ class Receipt(Message):
 
 
 class UploadStatus(Message):
-    """What became of a finished upload (``GET /site/v1/uploads/{id}/status``)."""
+    """What became of a finished upload (``GET /site/v1/uploads/{id}/status``).
+
+    ``held``: durable in quarantine, ``problem`` says why; a person's decision turns it into ``ingested`` or ``rejected``.
+    """
 
     upload_id: str
-    state: Literal["receiving", "ingesting", "ingested", "rejected"]
+    state: Literal["receiving", "ingesting", "held", "ingested", "rejected"]
     offset: int
     length: int
     receipt: Receipt | None = None

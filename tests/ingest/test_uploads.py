@@ -58,7 +58,7 @@ async def outcome(site: httpx2.AsyncClient, url: str) -> UploadStatus:
     async with asyncio.timeout(20):
         while True:
             status = UploadStatus.model_validate((await site.get(f"{url}/status")).json())
-            if status.state in ("ingested", "rejected"):
+            if status.state in ("held", "ingested", "rejected"):
                 return status
             await asyncio.sleep(0.01)
 
@@ -212,3 +212,44 @@ async def test_an_upload_that_was_complete_before_a_restart_is_ingested_after_it
         door_client(door, bearer(any_platform, Role.SITE, subject="site-a")) as site,
     ):
         assert (await outcome(site, f"/site/v1/uploads/{made.id}")).state == "ingested"
+
+
+async def test_a_doubtful_object_is_held_and_the_desks_decision_gives_the_site_its_receipt(
+    any_platform: Platform, door: Door, site: httpx2.AsyncClient
+) -> None:
+    data = ct_instance(side=16, PatientBirthDate="20250101")
+    url = await create(site, data)
+    await patch(site, url, 0, data)
+    held = await outcome(site, url)
+    assert (held.state, held.receipt) == ("held", None)
+    assert held.problem is not None
+    assert held.problem["code"] == "instance-held"
+    assert (await site.delete(url)).status_code == 409, "what waits for a person cannot be withdrawn"
+    base = f"/api/v1/ingest/quarantine/{held.problem['quarantine_id']}"
+    async with door_client(door, bearer(any_platform, Role.QC, subject="one")) as one:
+        change = {"version": 1, "reason": "ward", "birth_date": "19500101"}
+        assert (await one.post(f"{base}/identity", json=change)).status_code == 200
+    async with door_client(door, bearer(any_platform, Role.QC, subject="two")) as two:
+        assert (await two.post(f"{base}/release", json={"version": 2, "reason": "yes"})).status_code == 200
+    done = await outcome(site, url)
+    assert done.state == "ingested"
+    assert done.receipt is not None
+    assert done.receipt.sha256 == hashlib.sha256(data).hexdigest(), "the receipt is for the bytes that the site has"
+    assert done.receipt.sop_instance_uid == uids_of(data)[2]
+
+
+async def test_a_rejected_held_upload_tells_the_site_why(
+    any_platform: Platform, door: Door, site: httpx2.AsyncClient
+) -> None:
+    data = ct_instance(side=16, PatientBirthDate="20250101")
+    url = await create(site, data)
+    await patch(site, url, 0, data)
+    held = await outcome(site, url)
+    assert held.problem is not None
+    base = f"/api/v1/ingest/quarantine/{held.problem['quarantine_id']}"
+    async with door_client(door, bearer(any_platform, Role.QC)) as desk:
+        assert (await desk.post(f"{base}/reject", json={"version": 1, "reason": "phantom"})).status_code == 200
+    done = await outcome(site, url)
+    assert done.state == "rejected"
+    assert done.problem is not None
+    assert "phantom" in done.problem["detail"]

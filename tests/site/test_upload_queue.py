@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from consilium_core.clock import FakeClock
 from consilium_core.errors import ConsiliumError
-from consilium_core.site_protocol import AgentDescription
+from consilium_core.site_protocol import AgentDescription, UploadStatus
 from consilium_site.adapters.http_client import Http
 from consilium_site.adapters.http_gateway import HttpGateway
 from consilium_site.adapters.spool_folder import SpoolFolder
@@ -50,7 +51,7 @@ class Quiet:
     def changed(self) -> None: ...
 
 
-def uploader(folder: Path, server: Server, clock: FakeClock) -> Uploader:
+def uploader(folder: Path, server: Server | HoldingServer, clock: FakeClock) -> Uploader:
     spool = SpoolFolder(folder, 10**6)
     for number, name in enumerate(("first", "second", "third")):
         spool.put(entry(name, f"2030-01-01T00:00:0{number}.000Z"), b"abc")
@@ -60,7 +61,7 @@ def uploader(folder: Path, server: Server, clock: FakeClock) -> Uploader:
     return Uploader(spool_, uploads, reporter, presence, clock, backoff)
 
 
-async def asked(server: Server, count: int) -> list[str]:
+async def asked(server: Server | HoldingServer, count: int) -> list[str]:
     async with asyncio.timeout(20):
         while len(server.asked) < count:
             await asyncio.sleep(0.005)
@@ -106,3 +107,42 @@ async def test_a_door_that_asks_to_come_back_later_does_not_end_the_enrolment() 
         with pytest.raises(ServerUnavailable) as later:
             await gateway.enroll("ABCDE12345", "nonce-0001", AgentDescription(name="a", version="1", boot_id="b"))
     assert later.value.retry_after_s == 77
+
+
+class HoldingServer:
+    """Takes every upload and says that its object waits in quarantine."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def create(self, manifest: Manifest, filename: str) -> str:
+        return f"/site/v1/uploads/{manifest.capture_id}"
+
+    async def offset(self, url: str) -> int:
+        return 3
+
+    async def send(self, url: str, offset: int, chunk: bytes) -> int:
+        return offset + len(chunk)
+
+    async def status(self, url: str) -> UploadStatus:
+        self.asked.append(url.rsplit("/", maxsplit=1)[-1])
+        problem = {"code": "instance-held", "detail": "kept in quarantine"}
+        return UploadStatus(upload_id="u", state="held", offset=3, length=3, problem=problem)
+
+
+async def test_sp35_a_held_object_stays_in_the_spool_lets_the_others_pass_and_is_asked_for_again(
+    tmp_path: Path,
+) -> None:
+    clock, server = FakeClock(), HoldingServer()
+    queue = uploader(tmp_path, server, clock)
+    task = asyncio.create_task(queue.run())
+    try:
+        assert await asked(server, 3) == ["first", "second", "third"]
+        clock.advance(61)
+        queue.more()
+        assert await asked(server, 6) == ["first", "second", "third"] * 2
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    assert len(SpoolFolder(tmp_path, 10**6).entries()) == 3

@@ -10,11 +10,15 @@ from datetime import timedelta
 from fastapi import FastAPI
 
 from consilium_archive.writer import WriterLimits, open_writer
+from consilium_dicom.policy import parse_policy
 from consilium_ingest.api_stow import StowDesk, stow_router
 from consilium_ingest.api_uploads import uploads_router
 from consilium_ingest.dimse.server import open_dimse
 from consilium_ingest.dimse.settings import DimseSettings
 from consilium_ingest.dimse.store import StoreDesk
+from consilium_ingest.quarantine.api import quarantine_router
+from consilium_ingest.quarantine.desk import QuarantineDesk
+from consilium_ingest.quarantine.rows import QuarantineRows
 from consilium_ingest.settings import IngestSettings
 from consilium_ingest.spool import Budget, Spool, sweep
 from consilium_ingest.upload_ingest import UploadIngest
@@ -34,7 +38,8 @@ async def open_service(
     folder = settings.spool_dir or platform.settings.data_dir / "spool"
     await asyncio.to_thread(sweep, folder)
     spool = Spool(folder, Budget(settings.memory_bytes), settings.spool_above_bytes, settings.max_object_bytes)
-    limits = WriterLimits(threads=settings.worker_threads, decode=settings.decode_frames)
+    policy = parse_policy(settings.quarantine_findings)
+    limits = WriterLimits(threads=settings.worker_threads, decode=settings.decode_frames, policy=policy)
     async with AsyncExitStack() as stack:
         writer = await stack.enter_async_context(
             open_writer(platform.database, platform.blobs, platform.outbox, limits)
@@ -53,6 +58,8 @@ async def open_service(
         await stack.enter_async_context(_running(ingest))
         app.include_router(uploads_router(uploads))
         app.include_router(stow_router(StowDesk(writer, spool, platform.audit, settings)))
+        held = QuarantineDesk(QuarantineRows(platform.database, platform.outbox), writer, platform.blobs, spool)
+        app.include_router(quarantine_router(held, platform.audit))
         if dimse.port is not None:
             desk = StoreDesk(writer, platform.database, platform.blobs)
             app.state.dimse = await stack.enter_async_context(open_dimse(platform, dimse, desk, spool))

@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from consilium_archive.errors import InstanceHeld
 from consilium_archive.stages import Indexed, Origin, Received
 from consilium_archive.writer import ArchiveWriter
 from consilium_core.errors import ConsiliumError, Corrupt, Exhausted, Unavailable
@@ -80,6 +81,11 @@ class UploadIngest:
         part = self._spool.part()
         try:
             receipt, problem = await self._store(known, part)
+        except InstanceHeld as held:
+            await self._uploads.rows.hold(known.id, held.quarantine_id, _problem(known, held))
+            self._attempts.pop(known.id, None)
+            await self._uploads.drop_segments(known.id)
+            return
         finally:
             part.discard()
         if receipt is None and problem is None:
@@ -90,7 +96,7 @@ class UploadIngest:
         await self._uploads.drop_segments(known.id)
 
     async def _store(self, known: Upload, part: Part) -> tuple[Receipt | None, dict[str, Any] | None]:
-        """Return (receipt, None), (None, problem), or (None, None): try again later."""
+        """Return (receipt, None), (None, problem), or (None, None): try again later. Raises InstanceHeld."""
         try:
             await self._assemble(known, part)
             room_id, capture_id = known.facts.get("room_id", ""), known.facts.get("capture_id", "")
@@ -98,6 +104,9 @@ class UploadIngest:
             data = None if part.path is not None else part.memory
             indexed = await self._writer.store(Received(known.tenant, data, part.path, "", origin))
             await self._record(known, "success", indexed.study_uid, indexed.patient_id, "stored 1 by upload")
+        except InstanceHeld as held:
+            await self._record(known, "failure", "", "", f"held: {held.quarantine_id}")
+            raise
         except (Unavailable, Exhausted, TimeoutError) as problem:
             log.warning("upload_ingest_later", upload_id=known.id, error=type(problem).__name__)
             return None, None

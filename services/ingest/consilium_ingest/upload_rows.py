@@ -125,6 +125,20 @@ class UploadRows:
                 )
             )
 
+    async def hold(self, upload_id: str, quarantine_id: str, problem: dict[str, Any]) -> None:
+        """Write that the object waits in quarantine; the desk's decision settles the upload."""
+        async with self._database.write() as session:
+            await session.execute(
+                update(upload)
+                .where(upload.c.id == upload_id, upload.c.state == "ingesting")
+                .values(
+                    state="held",
+                    quarantine_id=quarantine_id,
+                    problem=json.dumps(problem),
+                    updated_at=datetime.now(UTC),
+                )
+            )
+
     async def claim(self, lease_s: float, limit: int = 8) -> list[Upload]:
         """Return uploads that wait for ingest and now are this process's for ``lease_s`` seconds."""
         now = datetime.now(UTC)
@@ -171,15 +185,16 @@ class UploadRows:
         query = (
             select(upload.c.id)
             .join(upload_segment, upload_segment.c.upload_id == upload.c.id)
-            .where(upload.c.state.in_(("ingested", "rejected")))
+            .where(upload.c.state.in_(("ingested", "rejected", "held")))
             .distinct()
         )
         async with self._database.read() as session:
             return list(await session.scalars(query))
 
     async def stale(self, keep: timedelta) -> list[str]:
-        """Return uploads that nobody has touched for ``keep`` (never one that waits for ingest)."""
-        query = select(upload.c.id).where(upload.c.state != "ingesting", upload.c.updated_at < datetime.now(UTC) - keep)
+        """Return uploads that nobody has touched for ``keep`` (never one that waits for ingest or for the quarantine desk)."""
+        settled = upload.c.state.not_in(("ingesting", "held"))
+        query = select(upload.c.id).where(settled, upload.c.updated_at < datetime.now(UTC) - keep)
         async with self._database.read() as session:
             return list(await session.scalars(query))
 

@@ -115,8 +115,8 @@ class Uploads:
 
     async def terminate(self, known: Upload) -> None:
         """Remove an upload and its bytes; raise UploadConflict while it is being ingested."""
-        if known.state == "ingesting":
-            raise UploadConflict("The upload is being ingested.", offset=known.offset)
+        if known.state in {"ingesting", "held"}:
+            raise UploadConflict("The upload is being ingested, or waits in quarantine.", offset=known.offset)
         await self.drop(known.id)
 
     async def drop(self, upload_id: str) -> None:

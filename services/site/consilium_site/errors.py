@@ -113,6 +113,14 @@ class UploadRejected(Invalid):
     code = "upload-rejected"
 
 
+class UploadHeld(Conflict):
+    """The archive keeps this object in quarantine until a person decides; the entry stays and is asked for again (SP-35)."""
+
+    code = "upload-held"
+    mend: ClassVar[Mend] = "operator"
+    retry_after_s: ClassVar[float] = 60.0
+
+
 class ChecksumMismatch(Unavailable):
     """One chunk arrived damaged (tus 460): send it again."""
 

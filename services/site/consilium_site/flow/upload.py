@@ -23,6 +23,7 @@ from consilium_site.errors import (
     ReceiptMismatch,
     ServerUnavailable,
     UploadGone,
+    UploadHeld,
     UploadRejected,
 )
 from consilium_site.flow.presence import Presence
@@ -184,6 +185,8 @@ class Uploader:
             status = await self._uploads.status(manifest.upload_url)
             if status.state in ("ingested", "rejected"):
                 return status
+            if status.state == "held":
+                raise UploadHeld(str((status.problem or {}).get("detail") or "The object waits in quarantine."))
             if status.state == "receiving" and status.offset < manifest.size_bytes:
                 raise OffsetConflict("The server holds fewer bytes than were sent.")
             await asyncio.sleep(pause_s)
