@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -138,15 +139,18 @@ async def copy_checked(source: BlobStore, target: BlobStore, wanted: Wanted, fol
         _check(wanted, digest)
         await target.put(wanted.key, data, "application/dicom")
         return
-    with tempfile.TemporaryDirectory(dir=folder, prefix="copy-") as work:
-        path, running = Path(work) / "original", hashlib.sha256()
-        with path.open("wb") as file:
+    descriptor, name = tempfile.mkstemp(suffix=".part", dir=folder)  # a killed process's are swept at the next start
+    path, running = Path(name), hashlib.sha256()
+    try:
+        with os.fdopen(descriptor, "wb") as file:
             async with aclosing(source.get_stream(wanted.key)) as chunks:
                 async for chunk in chunks:
                     await asyncio.to_thread(running.update, chunk)
                     await asyncio.to_thread(file.write, chunk)
         _check(wanted, running.hexdigest())
         await target.put_file(wanted.key, path, "application/dicom")
+    finally:
+        await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
 def _check(wanted: Wanted, digest: str) -> None:

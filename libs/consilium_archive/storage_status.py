@@ -11,7 +11,7 @@ from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
 from consilium_archive.errors import NotArchived
-from consilium_archive.storage_tables import copy, damage, hold, removal, scrub_run
+from consilium_archive.storage_tables import copy, damage, hold, removal, scrub_run, tombstone
 from consilium_archive.tables import instance, study
 from consilium_core.clock import iso
 from consilium_platform.sql import Database
@@ -152,3 +152,18 @@ def _summary(session: Session, tenant: str) -> dict[str, Any]:
 def _scrub(row: Any) -> dict[str, Any]:
     counts = {name: row[name] for name in ("objects", "bytes", "missing", "corrupt", "repaired")}
     return {"started_at": _iso(row["started_at"]), "finished_at": _iso(row["finished_at"]), **counts}
+
+
+async def tombstones(
+    database: Database, tenant: str, study_uid: str, *, before: int, limit: int
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Return tombstones newest first, of one study or (empty) of all, and where the next page begins."""
+    asked = select(tombstone).where(tombstone.c.tenant_id == tenant)
+    if study_uid:
+        asked = asked.where(tombstone.c.study_uid == study_uid)
+    if before:
+        asked = asked.where(tombstone.c.id < before)
+    ordered = asked.order_by(tombstone.c.id.desc()).limit(limit + 1)
+    rows = await database.query(lambda session: session.execute(ordered).mappings().all())
+    items = [{**row, "deleted_at": _iso(row["deleted_at"])} for row in rows[:limit]]
+    return items, str(rows[limit - 1]["id"]) if len(rows) > limit else None

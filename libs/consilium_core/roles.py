@@ -49,6 +49,8 @@ class Permission(StrEnum):
     REPORT_SIGN = "report.sign"
     QUARANTINE_READ = "quarantine.read"
     QUARANTINE_DECIDE = "quarantine.decide"  # propose and approve an identity, release, reject
+    STORAGE_READ = "storage.read"
+    HOLD_DECIDE = "hold.decide"  # place and release legal holds
     SITE_READ = "site.read"
     SITE_MANAGE = "site.manage"
     SITE_WORK = "site.work"  # what an agent does for itself: poll, events, uploads
@@ -83,6 +85,8 @@ PERMISSIONS: dict[Permission, frozenset[Role]] = {
     Permission.REPORT_SIGN: frozenset({_R.REVIEWER}),
     Permission.QUARANTINE_READ: frozenset({_R.OPERATOR, _R.REVIEWER, _R.QC, _R.ADMIN}),
     Permission.QUARANTINE_DECIDE: frozenset({_R.OPERATOR, _R.QC, _R.ADMIN}),
+    Permission.STORAGE_READ: frozenset({_R.QC, _R.ITSEC, _R.ADMIN}),
+    Permission.HOLD_DECIDE: frozenset({_R.QC, _R.ADMIN}),
     Permission.SITE_READ: frozenset({_R.OPERATOR, _R.SPECIALIST, _R.ITSEC, _R.ADMIN}),
     Permission.SITE_MANAGE: frozenset({_R.ITSEC, _R.ADMIN}),
     Permission.SITE_WORK: frozenset({_R.SITE}),

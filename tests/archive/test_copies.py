@@ -153,7 +153,7 @@ async def test_a_large_original_is_copied_through_a_file_that_is_gone_afterwards
     async for chunk in second.get_stream(key(stored)):
         digest.update(chunk)
     assert digest.hexdigest() == stored.sha256
-    assert not list(tmp_path.glob("copy-*"))
+    assert not list(tmp_path.glob("*.part"))
 
 
 async def test_what_retention_removed_while_it_was_copied_does_not_stay_in_the_second_place(

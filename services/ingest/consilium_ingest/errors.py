@@ -64,3 +64,9 @@ class UploadInvalid(Invalid):
     """A header of the tus protocol is missing or malformed."""
 
     code = "upload-invalid"
+
+
+class UidInvalid(Invalid):
+    """The path names no UID."""
+
+    code = "uid-invalid"

@@ -42,5 +42,5 @@ class IngestSettings(RoomSettings):
 
     @classmethod
     def nested_prefixes(cls) -> tuple[str, ...]:
-        """Leave the DIMSE door's settings alone (``dimse.settings``)."""
-        return ("CONSILIUM_INGEST_DICOM_",)
+        """Leave the DIMSE door's settings alone (``dimse.settings``), and the store's care's (``storage.settings``)."""
+        return ("CONSILIUM_INGEST_DICOM_", "CONSILIUM_INGEST_STORAGE_")
