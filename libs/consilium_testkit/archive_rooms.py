@@ -38,9 +38,9 @@ class Door:
 
 @asynccontextmanager
 async def archive_door(platform: Platform, **settings: Any) -> AsyncIterator[Door]:
-    """Open both rooms on ``platform``; ``settings``: ``ingest=IngestSettings(...)``, ``dimse=DimseSettings(...)``, ``imaging=ImagingSettings(...)``."""
+    """Open both rooms on ``platform``; ``settings``: ``ingest=IngestSettings(...)``, likewise ``dimse``, ``storage`` and ``imaging``."""
     async with (
-        open_ingest(platform, settings.get("ingest"), settings.get("dimse")) as ingest,
+        open_ingest(platform, settings.get("ingest"), settings.get("dimse"), settings.get("storage")) as ingest,
         open_imaging(platform, settings.get("imaging")) as imaging,
     ):
         yield Door(ingest, imaging)

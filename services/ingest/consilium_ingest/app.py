@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from fastapi import FastAPI
 
+from consilium_archive.care import StorageCare, running_care
 from consilium_archive.writer import WriterLimits, open_writer
 from consilium_dicom.policy import parse_policy
 from consilium_ingest.api_stow import StowDesk, stow_router
@@ -21,6 +22,8 @@ from consilium_ingest.quarantine.desk import QuarantineDesk
 from consilium_ingest.quarantine.rows import QuarantineRows
 from consilium_ingest.settings import IngestSettings
 from consilium_ingest.spool import Budget, Spool, sweep
+from consilium_ingest.storage.api import StorageDesk, storage_router
+from consilium_ingest.storage.settings import StorageSettings
 from consilium_ingest.upload_ingest import UploadIngest
 from consilium_ingest.upload_rows import UploadRows
 from consilium_ingest.uploads import Uploads
@@ -31,15 +34,21 @@ from consilium_platform.tasks import end_task
 
 @asynccontextmanager
 async def open_service(
-    platform: Platform, settings: IngestSettings | None = None, dimse: DimseSettings | None = None
+    platform: Platform,
+    settings: IngestSettings | None = None,
+    dimse: DimseSettings | None = None,
+    storage: StorageSettings | None = None,
 ) -> AsyncIterator[FastAPI]:
     """Yield ingest's app; the writer runs for the length of the block, and the DIMSE door if it has a port."""
     settings, dimse = settings or IngestSettings.load(), dimse or DimseSettings.load()
+    storage = storage or StorageSettings.load()
     folder = settings.spool_dir or platform.settings.data_dir / "spool"
     await asyncio.to_thread(sweep, folder)
     spool = Spool(folder, Budget(settings.memory_bytes), settings.spool_above_bytes, settings.max_object_bytes)
     policy = parse_policy(settings.quarantine_findings)
-    limits = WriterLimits(threads=settings.worker_threads, decode=settings.decode_frames, policy=policy)
+    limits = WriterLimits(
+        threads=settings.worker_threads, decode=settings.decode_frames, policy=policy, resend=storage.resend
+    )
     async with AsyncExitStack() as stack:
         writer = await stack.enter_async_context(
             open_writer(platform.database, platform.blobs, platform.outbox, limits)
@@ -60,6 +69,11 @@ async def open_service(
         app.include_router(stow_router(StowDesk(writer, spool, platform.audit, settings)))
         held = QuarantineDesk(QuarantineRows(platform.database, platform.outbox), writer, platform.blobs, spool)
         app.include_router(quarantine_router(held, platform.audit))
+        care = StorageCare(
+            platform.database, platform.stores, folder, platform.clock, in_flight=storage.copies_in_flight
+        )
+        await stack.enter_async_context(running_care(care, storage.poll_s))
+        app.include_router(storage_router(StorageDesk(platform.database, platform.audit, platform.settings.copy_store)))
         if dimse.port is not None:
             desk = StoreDesk(writer, platform.database, platform.blobs)
             app.state.dimse = await stack.enter_async_context(open_dimse(platform, dimse, desk, spool))
