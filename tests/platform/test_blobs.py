@@ -183,7 +183,7 @@ async def test_a_folder_object_is_synced_before_it_gets_its_name_and_its_folders
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     acts: list[str] = []
-    sync, sync_folder, replace = os.fdatasync, os.fsync, Path.replace
+    sync, sync_folder, replace = os.fdatasync, os.fsync, os.replace
 
     def synced(descriptor: int) -> None:
         acts.append("data")
@@ -193,13 +193,13 @@ async def test_a_folder_object_is_synced_before_it_gets_its_name_and_its_folders
         acts.append(f"folder {Path(f'/proc/self/fd/{descriptor}').readlink().relative_to(tmp_path)}")
         sync_folder(descriptor)
 
-    def replaced(path: Path, target: Path) -> Path:
+    def replaced(path: str, target: str) -> None:
+        replace(path, target)
         acts.append("name")
-        return replace(path, target)
 
     monkeypatch.setattr(os, "fdatasync", synced)
     monkeypatch.setattr(os, "fsync", folder_synced)
-    monkeypatch.setattr(Path, "replace", replaced)
+    monkeypatch.setattr(os, "replace", replaced)
     blobs = FolderBlobs(tmp_path)
     await blobs.put("a/b/c", b"x")
     blobs.close()
