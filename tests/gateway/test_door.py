@@ -36,6 +36,7 @@ from .serving import served
         ("POST", "/dicomweb/studies/1.2", "ingest"),
         ("GET", "/dicomweb/studies", "imaging"),
         ("HEAD", "/dicomweb/studies/1.2/series", "imaging"),
+        ("GET", "/wado", "imaging"),
         ("POST", "/whip/demo", "live"),
         ("DELETE", "/whep/demo/x", "live"),
         ("GET", "/api/v1/rooms/demo/ws", "live"),

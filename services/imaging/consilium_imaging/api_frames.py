@@ -14,14 +14,16 @@ from consilium_core.roles import Permission, Principal
 from consilium_dicom.errors import Unencodable
 from consilium_dicom.frames import FrameIndex
 from consilium_imaging.api_qido import base_url
-from consilium_imaging.byte_ranges import bytes_answer
-from consilium_imaging.errors import NotAPicture, RequestInvalid
+from consilium_imaging.byte_ranges import Whole, bytes_answer, part_answer
+from consilium_imaging.desk import ViewDesk
+from consilium_imaging.errors import NotAPicture, RequestInvalid, VideoHasNoFrames
 from consilium_imaging.frame_media import FrameForm, choose_form, offers
 from consilium_imaging.multipart import Read, in_order, new_boundary, part_head, tail
-from consilium_imaging.negotiate import refuse
+from consilium_imaging.negotiate import ranges, refuse
 from consilium_imaging.pictures import Wish
 from consilium_imaging.transcoding import VERSION
-from consilium_imaging.wado import ViewDesk, cache_headers, etag, not_modified, scope, unchanged, wish_of
+from consilium_imaging.videos import is_video
+from consilium_imaging.wado import cache_headers, etag, not_modified, scope, unchanged, wish_of
 from consilium_platform.http.auth import require
 
 _MAX_FRAMES = 10_000
@@ -39,6 +41,7 @@ def frames_router(desk: ViewDesk) -> APIRouter:
         study: str, series: str, instance: str, frames: str, request: Request, principal: Principal = Depends(reader)
     ) -> Response:
         place, index = await _instance(desk, principal, scope(study, series, instance))
+        _no_video(place)
         return await frames_answer(desk, request, place, index, frame_numbers(frames))
 
     @router.get(of_instance + "/frames/{frame}/rendered")
@@ -46,22 +49,26 @@ def frames_router(desk: ViewDesk) -> APIRouter:
         study: str, series: str, instance: str, frame: str, request: Request, principal: Principal = Depends(reader)
     ) -> Response:
         place, index = await _instance(desk, principal, scope(study, series, instance))
-        return await _picture(desk, request, place, index, _one_frame(frame), wish_of(request))
+        _no_video(place)
+        return await picture_answer(desk, request, place, index, _one_frame(frame), wish_of(request))
 
     @router.get(of_instance + "/rendered")
     async def rendered(
         study: str, series: str, instance: str, request: Request, principal: Principal = Depends(reader)
     ) -> Response:
         place, index = await _instance(desk, principal, scope(study, series, instance))
-        return await _picture(desk, request, place, index, 0, wish_of(request))
+        if is_video(place):
+            return await video_answer(desk, request, place, index)
+        return await picture_answer(desk, request, place, index, 0, wish_of(request))
 
     @router.get(of_instance + "/frames/{frame}/thumbnail")
     async def frame_thumbnail(
         study: str, series: str, instance: str, frame: str, request: Request, principal: Principal = Depends(reader)
     ) -> Response:
         place, index = await _instance(desk, principal, scope(study, series, instance))
+        _no_video(place)
         wish = wish_of(request, viewport=_THUMBNAIL)
-        return await _picture(desk, request, place, index, _one_frame(frame), wish)
+        return await picture_answer(desk, request, place, index, _one_frame(frame), wish)
 
     @router.get(of_instance + "/thumbnail")
     async def instance_thumbnail(
@@ -158,14 +165,37 @@ async def _stream(desk: ViewDesk, heads: list[bytes], reads: list[Read], end: by
     yield end
 
 
-async def _picture(
+async def picture_answer(
     desk: ViewDesk, request: Request, place: Place, index: FrameIndex, frame: int, wish: Wish
 ) -> Response:
+    """Return one frame drawn; of a video a picture of its beginning."""
     tag = etag("picture", place.sha256, frame, wish)
     if unchanged(request, tag):
         return not_modified(tag)
-    drawn = await desk.pictures.picture(place, index, frame, wish)
+    if is_video(place):
+        drawn = await desk.videos.picture(place, index, wish)
+    else:
+        drawn = await desk.pictures.picture(place, index, frame, wish)
     return Response(drawn, 200, cache_headers(tag), f"image/{wish.fmt}")
+
+
+async def video_answer(desk: ViewDesk, request: Request, place: Place, index: FrameIndex) -> Response:
+    """Return a video for a player, or a part of it."""
+    film = await desk.videos.film(place, index)
+    if not any(one.covers(film.media) for one in ranges(request)):
+        raise refuse(request, [film.media])
+    tag = etag("video", VERSION, place.sha256)
+    if unchanged(request, tag):
+        return not_modified(tag)
+    whole = Whole(film.size_bytes, tag, film.media, film.read)
+    return part_answer(request, whole, cache_headers(tag), desk.settings.retrieve_ahead)
+
+
+def _no_video(place: Place) -> None:
+    if is_video(place):
+        raise VideoHasNoFrames(
+            "A video is stored as one stream: ask for the instance's /rendered (video/mp4), its bulk data, or the instance."
+        )
 
 
 async def _thumbnail(desk: ViewDesk, request: Request, principal: Principal, asked: Scope) -> Response:
@@ -180,4 +210,4 @@ async def _thumbnail(desk: ViewDesk, request: Request, principal: Principal, ask
     if index is None:
         raise NotAPicture("There is nothing to draw here.")
     wish = wish_of(request, viewport=_THUMBNAIL)
-    return await _picture(desk, request, place, index, index.count // 2, wish)
+    return await picture_answer(desk, request, place, index, index.count // 2, wish)

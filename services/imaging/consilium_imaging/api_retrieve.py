@@ -11,9 +11,10 @@ from consilium_dicom.uids import transfer_syntax
 from consilium_imaging.api_frames import frames_answer
 from consilium_imaging.api_qido import base_url
 from consilium_imaging.bulkdata import bulk_answer
+from consilium_imaging.desk import ViewDesk
 from consilium_imaging.instances import instances_answer
 from consilium_imaging.negotiate import json_type
-from consilium_imaging.wado import ViewDesk, etag, scope, unchanged
+from consilium_imaging.wado import etag, scope, unchanged
 from consilium_platform.http.auth import require
 
 _INFLATE_HERE_BYTES = 256 << 10  # about 1 ms; more is done in a thread

@@ -1,9 +1,9 @@
-"""Imaging's one composition root: opens the drawing threads, wires the addresses, closes in reverse."""
+"""Imaging's one composition root: opens the drawing threads and the videos' scratch folder, wires the addresses, closes in reverse."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 from fastapi import FastAPI
 
@@ -11,11 +11,13 @@ from consilium_archive.reader import ArchiveReader
 from consilium_imaging.api_frames import frames_router
 from consilium_imaging.api_qido import SearchDesk, qido_router
 from consilium_imaging.api_retrieve import retrieve_router
+from consilium_imaging.api_uri import uri_router
 from consilium_imaging.api_worklist import worklist_router
+from consilium_imaging.desk import ViewDesk
 from consilium_imaging.pictures import Pictures
 from consilium_imaging.settings import ImagingSettings
+from consilium_imaging.videos import open_videos
 from consilium_imaging.views import ViewAudit
-from consilium_imaging.wado import ViewDesk
 from consilium_imaging.workers import Workers
 from consilium_platform.http.app import create_app
 from consilium_platform.platform import Platform
@@ -29,13 +31,12 @@ async def open_service(platform: Platform, settings: ImagingSettings | None = No
     views = ViewAudit(platform.audit, reader, platform.clock, settings.view_audit_window_s)
     workers = Workers(settings.render_threads, settings.render_queue)
     pictures = Pictures(reader, workers, settings.picture_cache_bytes)
-    try:
+    with closing(workers), open_videos(reader, workers, settings.video_dir, settings.video_cache_bytes) as videos:
         app = create_app("imaging", platform)
         app.include_router(qido_router(SearchDesk(reader, views, settings)))
-        desk = ViewDesk(reader, pictures, views, settings)
+        desk = ViewDesk(reader, pictures, videos, views, settings)
         app.include_router(frames_router(desk))
         app.include_router(retrieve_router(desk))
+        app.include_router(uri_router(desk))
         app.include_router(worklist_router(platform.database, views))
         yield app
-    finally:
-        workers.close()

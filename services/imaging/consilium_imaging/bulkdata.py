@@ -6,7 +6,6 @@ The place is found in the file's beginning: a value's head says where it lies lo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 
 from fastapi import Request, Response
@@ -19,21 +18,15 @@ from consilium_dicom.frames import FrameIndex
 from consilium_dicom.json_model import bulk_place
 from consilium_dicom.scan import DEFLATED, EXPLICIT_BE, EXPLICIT_LE, UNDEFINED
 from consilium_dicom.transcode import transcode
-from consilium_imaging.byte_ranges import CHUNK_BYTES, ReadRange, Whole, part_answer
+from consilium_imaging.byte_ranges import CHUNK_BYTES, Whole, part_answer
+from consilium_imaging.desk import ViewDesk
 from consilium_imaging.frame_media import OCTETS
 from consilium_imaging.multipart import Piece, Read, body_of, length_of, new_boundary
 from consilium_imaging.negotiate import ranges, refuse
-from consilium_imaging.wado import ViewDesk, cache_headers, etag, not_modified, unchanged
+from consilium_imaging.values import Value, joined
+from consilium_imaging.wado import cache_headers, etag, not_modified, unchanged
 
 _STEPS_BYTES = (64 << 10, 1 << 20, 16 << 20, 256 << 20)
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A value's length and how parts of it are read."""
-
-    size_bytes: int
-    read: ReadRange
 
 
 async def bulk_answer(
@@ -68,7 +61,7 @@ def _reads(value: Value) -> Iterator[Read]:
 async def find_value(desk: ViewDesk, place: Place, index: FrameIndex | None, path: str) -> Value:
     """Return the value at ``path``; raise NotArchived when it has no plain form, DicomInvalid when there is none."""
     if path.upper() == "7FE00010" and index is not None and index.encapsulated:
-        return joined(desk, place, [segment for frame in index.segments for segment in frame])
+        return joined(desk.reader, place, [segment for frame in index.segments for segment in frame])
     if place.transfer_syntax_uid in (DEFLATED, EXPLICIT_BE):
         data = await desk.reader.original(place)
         return await desk.pictures.workers.run(partial(_in_plain_form, data, path))
@@ -83,23 +76,6 @@ async def find_value(desk: ViewDesk, place: Place, index: FrameIndex | None, pat
             continue
         return Value(_plain_length(length), partial(_shifted, desk, place, offset))
     raise NotArchived("There is no such value.")
-
-
-def joined(desk: ViewDesk, place: Place, segments: list[tuple[int, int]]) -> Value:
-    """Return fragments as one value: a code stream or a video as it was before it was cut (A.4)."""
-
-    async def read(start: int, length: int) -> bytes:
-        out, skipped = [], 0
-        for offset, size in segments:
-            first, last = max(start - skipped, 0), min(start + length - skipped, size)
-            if first < last:
-                out.append(await desk.reader.original_range(place, offset + first, last - first))
-            skipped += size
-            if skipped >= start + length:
-                break
-        return out[0] if len(out) == 1 else b"".join(out)
-
-    return Value(sum(size for _, size in segments), read)
 
 
 async def _shifted(desk: ViewDesk, place: Place, offset: int, start: int, length: int) -> bytes:

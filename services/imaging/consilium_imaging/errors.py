@@ -27,6 +27,26 @@ class NotAPicture(Conflict):
     http_status: ClassVar[int] = 406
 
 
+class VideoUnplayable(Conflict):
+    """The stored video has no form that this request can be answered with."""
+
+    code = "video-unplayable"
+    http_status: ClassVar[int] = 406
+
+
+class VideoHasNoFrames(Conflict):
+    """A video is one stream: single frames of it are not stored."""
+
+    code = "video-has-no-frames"
+    http_status: ClassVar[int] = 406
+
+
+class VideosFull(Exhausted):
+    """The room for videos that are being played is used up."""
+
+    code = "videos-full"
+
+
 class RenderBusy(Exhausted):
     """Too many pictures wait to be drawn."""
 

@@ -18,10 +18,11 @@ from consilium_dicom.errors import DicomInvalid
 from consilium_dicom.transcode import EXPLICIT_LE, JPEG_BASELINE, LOSSLESS
 from consilium_dicom.uids import transfer_syntax
 from consilium_imaging.byte_ranges import CHUNK_BYTES, Whole, part_answer
+from consilium_imaging.desk import ViewDesk
 from consilium_imaging.multipart import Piece, Read, body_of, in_order, length_of, new_boundary, part_head, tail
 from consilium_imaging.negotiate import ranges, refuse
 from consilium_imaging.transcoding import VERSION, PartHead, Source, Transcoding
-from consilium_imaging.wado import ViewDesk, cache_headers, etag, not_modified, unchanged
+from consilium_imaging.wado import cache_headers, etag, not_modified, unchanged
 
 DICOM = "application/dicom"
 

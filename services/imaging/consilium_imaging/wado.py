@@ -1,34 +1,21 @@
-"""What the WADO endpoints share: their desk, cache headers, the parameters of pictures (PS3.18 10.4, 8.3.5)."""
+"""What the WADO endpoints share: scopes, cache headers, the parameters of pictures (PS3.18 10.4, 8.3.5)."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import re
-from dataclasses import dataclass
 
 from fastapi import Request, Response
 
-from consilium_archive.reader import ArchiveReader, Scope
+from consilium_archive.reader import Scope
 from consilium_dicom.render import Format, VoiFunction
 from consilium_imaging.errors import RequestInvalid
 from consilium_imaging.negotiate import ranges, refuse
-from consilium_imaging.pictures import Pictures, Wish
-from consilium_imaging.settings import ImagingSettings
-from consilium_imaging.views import ViewAudit
+from consilium_imaging.pictures import Wish
 
 _IMMUTABLE = "private, max-age=31536000, immutable"
 _UID = re.compile(r"^[0-9.]{1,64}$")
-
-
-@dataclass(frozen=True)
-class ViewDesk:
-    """What retrievals need of their room."""
-
-    reader: ArchiveReader
-    pictures: Pictures
-    views: ViewAudit
-    settings: ImagingSettings
 
 
 def scope(study: str, series: str = "", instance: str = "") -> Scope:

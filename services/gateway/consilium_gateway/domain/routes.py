@@ -23,6 +23,7 @@ TABLE: tuple[Rule, ...] = (
     Rule("/site/v1", "gateway"),
     Rule("/dicomweb", "ingest", "POST"),
     Rule("/dicomweb", "imaging"),
+    Rule("/wado", "imaging"),
     Rule("/whip", "live"),
     Rule("/whep", "live"),
     Rule("/api/v1/rooms", "live"),
