@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from consilium.storage import register
 from consilium_core.errors import ConsiliumError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -179,6 +180,9 @@ def site_status(state_dir: StateOption = None) -> None:
     from consilium_site.app import status
 
     raise SystemExit(status(_site_settings(state_dir=state_dir)))
+
+
+register(app)
 
 
 def main() -> None:

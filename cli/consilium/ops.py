@@ -96,13 +96,14 @@ async def _leave_trace(database: Database, username: str, action: str, detail: s
     if known is None:
         return
     async with open_audit(database) as audit:
-        who = f"command line of {_system_user()}"
+        who = f"command line of {system_user()}"
         await audit.record(
             AuditRecord(known[0].tenant, who, "command-line", action, "success", subject=known[0].id, detail=detail)
         )
 
 
-def _system_user() -> str:
+def system_user() -> str:
+    """Return the operating system's user, whom the trail names as the command line's."""
     try:
         return getuser()
     except (OSError, KeyError, ImportError):  # a container's user need not have a name
