@@ -17,7 +17,7 @@ from consilium_archive.dicom_json import set_of
 from consilium_archive.holds import held
 from consilium_archive.removal import doom
 from consilium_archive.storage_tables import copy, tombstone
-from consilium_archive.tables import instance, series, study
+from consilium_archive.tables import instance, item, series, study
 from consilium_platform.audit import AuditLog, AuditRecord
 
 
@@ -127,6 +127,8 @@ def recount_study(session: Session, tenant: str, study_uid: str) -> None:
         if row.series_uid in counts:
             session.execute(update(series).where(series.c.id == row.id).values(instance_count=counts[row.series_uid]))
         else:
+            inside = (item.c.tenant_id == tenant, item.c.study_uid == study_uid, item.c.series_uid == row.series_uid)
+            session.execute(delete(item).where(*inside))
             session.execute(delete(series).where(series.c.id == row.id))
     left = [row for row in rows if row.series_uid in counts]
     this = (study.c.tenant_id == tenant, study.c.study_uid == study_uid)

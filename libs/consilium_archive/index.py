@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from consilium_archive.errors import InstanceConflict, PatientMismatch
-from consilium_archive.rows import Row, event_data, instance_row, merged, series_row, study_row
+from consilium_archive.rows import Row, event_data, instance_row, item_rows, merged, series_row, study_row
 from consilium_archive.stages import Indexed, Stored, Validated
-from consilium_archive.tables import instance, series, study
+from consilium_archive.tables import instance, item, series, study
 from consilium_core.errors import ConsiliumError
 from consilium_core.events import EventType
 from consilium_platform.hot import Hot
@@ -57,6 +57,7 @@ _COLUMNS = [c.name for c in instance.c if c.name != "id"]
 _CLAIM_STUDY = Hot(_claim(sqlite.insert), postgres=_claim(postgresql.insert))
 _ADD_SERIES = Hot(_add_series(sqlite.insert), postgres=_add_series(postgresql.insert))
 _NEW_INSTANCE = Hot(_new_instance(sqlite.insert), _COLUMNS, postgres=_new_instance(postgresql.insert))
+_NEW_ITEM = Hot(insert(item), [c.name for c in item.c if c.name != "id"])
 _COUNT = Hot(
     update(study)
     .where(study.c.id == bindparam("of_id"))
@@ -135,7 +136,10 @@ def _count(session: Session, indexed: list[Stored], studies: dict[StudyKey, Row]
     for (tenant, study_uid, _), members in sorted(by_series.items()):
         row = series_row(members[0].validated.header, tenant, len(members), at)
         [added] = _ADD_SERIES.run(session, row)
-        new_series[tenant, study_uid] += added.instance_count == len(members)
+        if added.instance_count == len(members):
+            new_series[tenant, study_uid] += 1
+            if items := item_rows(members[0]):
+                _NEW_ITEM.each(session, items)
     for key, known in studies.items():
         members = [s for (tenant, uid, _), group in by_series.items() if (tenant, uid) == key for s in group]
         if members:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from consilium_archive.dicom_json import instance_attributes
 from consilium_archive.errors import InstanceDoubtful, InstanceMismatch, InstanceRejected, StudyMismatch
 from consilium_archive.packing import pack
+from consilium_archive.sequences import item_values
 from consilium_archive.stages import Received, Validated, Warned
 from consilium_dicom.errors import DicomInvalid
 from consilium_dicom.frames import FrameIndex, index_frames
@@ -50,15 +51,17 @@ def prepare(received: Received, decode: DecodeFrames = "sample", policy: Policy 
             )
         if run.verdict == "quarantine":
             raise doubtful(run, policy)
+        source = run.source or scan(data)
         return Validated(
             received=received,
             header=header,
             sha256=sha256,
             size_bytes=len(data),
-            metadata=pack(_metadata(run.source or scan(data), header)),
+            metadata=pack(_metadata(source, header)),
             summary=instance_attributes(header),
             frame_index=_frame_index(data, header),
             warnings=tuple(Warned(item.code, item.text_en) for item in run.warnings),
+            items=item_values(source, header),
         )
 
 

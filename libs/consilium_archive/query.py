@@ -1,7 +1,6 @@
 """QIDO-RS query parameters as a typed query (PS3.18 8.3.4, 10.6.1).
 
-A key is a DICOM keyword or an 8 digit tag. A key that this archive can't match is refused, not ignored: an ignored filter
-would show the wrong patients.
+A key that this archive can't match is refused, not ignored: an ignored filter would show the wrong patients.
 """
 
 from __future__ import annotations
@@ -9,91 +8,46 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import Literal
-
-from pydicom.datadict import tag_for_keyword
 
 from consilium_archive.errors import QueryInvalid
+from consilium_archive.keys import KNOWN, Key, Level, key_of, path_of, tag_of
 
-Kind = Literal["text", "name", "date", "time", "uid", "set", "number"]
-_TAG = re.compile(r"^[0-9A-Fa-f]{8}$")
+__all__ = ["Level", "Match", "PageRule", "Query", "parse_query"]
+
 _RANGE = re.compile(r"^(\d{8}|\d{4}-\d{2}-\d{2}|)(?:(-)(\d{8}|\d{4}-\d{2}-\d{2}|))?$")
 _TIME = re.compile(r"^(\d{2,6}(?:\.\d{1,6})?|)(?:(-)(\d{2,6}(?:\.\d{1,6})?|))?$")
-_RESERVED = frozenset({"limit", "offset", "includefield", "fuzzymatching", "accept", "charset", "emptyvaluematching"})
-
-
-class Level(IntEnum):
-    """The level of the answers; a level's own and higher levels' keys can be matched."""
-
-    STUDY = 0
-    SERIES = 1
-    INSTANCE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One matchable attribute: its level, column and way of matching."""
-
-    level: Level
-    column: str
-    kind: Kind
-
-
-def _keys() -> dict[str, Key]:
-    s, e, i = Level.STUDY, Level.SERIES, Level.INSTANCE
-    listed: list[tuple[str, Key]] = [
-        ("PatientName", Key(s, "patient_key", "name")),
-        ("PatientID", Key(s, "patient_id", "text")),
-        ("IssuerOfPatientID", Key(s, "issuer", "text")),
-        ("PatientBirthDate", Key(s, "birth_date", "date")),
-        ("PatientSex", Key(s, "sex", "text")),
-        ("StudyDate", Key(s, "study_date", "date")),
-        ("StudyTime", Key(s, "study_time", "time")),
-        ("AccessionNumber", Key(s, "accession_number", "text")),
-        ("StudyID", Key(s, "study_id", "text")),
-        ("StudyDescription", Key(s, "description", "text")),
-        ("ReferringPhysicianName", Key(s, "referring_key", "name")),
-        ("ModalitiesInStudy", Key(s, "modalities", "set")),
-        ("SOPClassesInStudy", Key(s, "sop_classes", "set")),
-        ("StudyInstanceUID", Key(s, "study_uid", "uid")),
-        ("SeriesInstanceUID", Key(e, "series_uid", "uid")),
-        ("Modality", Key(e, "modality", "text")),
-        ("SeriesNumber", Key(e, "number", "number")),
-        ("SeriesDescription", Key(e, "description", "text")),
-        ("BodyPartExamined", Key(e, "body_part", "text")),
-        ("SeriesDate", Key(e, "series_date", "date")),
-        ("SeriesTime", Key(e, "series_time", "time")),
-        ("SOPInstanceUID", Key(i, "sop_instance_uid", "uid")),
-        ("SOPClassUID", Key(i, "sop_class_uid", "uid")),
-        ("InstanceNumber", Key(i, "number", "number")),
-        ("Rows", Key(i, "rows", "number")),
-        ("Columns", Key(i, "columns", "number")),
-        ("NumberOfFrames", Key(i, "frames", "number")),
-    ]
-    table = dict(listed)
-    for keyword, key in listed:
-        tag = tag_for_keyword(keyword)
-        if tag is not None:
-            table[f"{tag:08X}"] = key
-    return table
-
-
-KEYS: dict[str, Key] = _keys()
+_NUMBER = re.compile(r"-?\d{1,9}")
+_EMPTY = '""'
+_MOST_VALUES = 1000
+# What answers can be ordered by: the column at the level of studies.
+_ORDERS = {
+    "StudyDate": "study_date", "PatientName": "name_sort", "PatientID": "patient_id",
+    "AccessionNumber": "accession_number",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One condition. ``values``: alternatives; for a range exactly (from, to), either may be empty."""
+    """One condition. ``values``: alternatives; for a range exactly (from, to), either may be empty; ``empty``: nothing is there."""
 
     key: Key
     values: tuple[str, ...]
     ranged: bool = False
+    fuzzy: bool = False
+    empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How studies are ordered: by a column; ties always by id."""
+
+    column: str = "study_date"
+    descending: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is asked for: conditions, page, and attributes beyond the level's usual ones (tags; ``all``)."""
+    """What is asked for: conditions, page, order, and attributes beyond the level's usual ones (dotted tags; ``all``)."""
 
     level: Level
     matches: tuple[Match, ...] = ()
@@ -102,6 +56,7 @@ class Query:
     include: frozenset[str] = field(default_factory=frozenset)
     fuzzy: bool = False
     asked: tuple[str, ...] = ()
+    order: Order = field(default_factory=Order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,25 +67,40 @@ class PageRule:
     most: int = 200
 
 
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """Which optional ways of matching the request turns on (PS3.18 table 8.3.4-1)."""
+
+    fuzzy: bool
+    empty: bool
+    multiple: bool
+
+
 def parse_query(level: Level, parameters: Iterable[tuple[str, str]], page: PageRule) -> Query:
     """Return the query; raise QueryInvalid for what can't be matched."""
-    limit, offset, fuzzy = page.usual, 0, False
     include: set[str] = set()
     values: dict[str, list[str]] = {}
+    said: dict[str, str] = {}
     for name, value in parameters:
         lowered = name.lower()
-        if lowered == "limit":
-            limit = min(_count(name, value), page.most)
-        elif lowered == "offset":
-            offset = _count(name, value)
-        elif lowered == "includefield":
+        if lowered == "includefield":
             include |= {_field(word.strip()) for word in value.split(",") if word.strip()}
-        elif lowered == "fuzzymatching":
-            fuzzy = value.lower() == "true"
-        elif lowered not in _RESERVED:
+        elif lowered in _RESERVED:
+            said[lowered] = value
+        else:
             values.setdefault(name, []).append(value)
-    matches = tuple(match for name, given in values.items() for match in _match(level, name, given))
-    return Query(level, matches, limit, offset, frozenset(include), fuzzy, tuple(sorted(values)))
+    on = {name for name, value in said.items() if value.lower() == "true"}
+    rules = _Rules("fuzzymatching" in on, "emptyvaluematching" in on, "multiplevaluematching" in on)
+    matches = tuple(match for name, given in values.items() for match in _match(level, name, given, rules))
+    limit = min(_count("limit", said["limit"]), page.most) if "limit" in said else page.usual
+    offset = _count("offset", said["offset"]) if "offset" in said else 0
+    order = _order(said["orderby"], level) if "orderby" in said else Order()
+    return Query(level, matches, limit, offset, frozenset(include), rules.fuzzy, tuple(sorted(values)), order)
+
+
+_RESERVED = frozenset(
+    {"limit", "offset", "fuzzymatching", "emptyvaluematching", "multiplevaluematching", "accept", "charset", "orderby"}
+)
 
 
 def _count(name: str, value: str) -> int:
@@ -139,39 +109,62 @@ def _count(name: str, value: str) -> int:
     return int(value)
 
 
+def _order(value: str, level: Level) -> Order:
+    """Return the order of ``orderby=[-]Keyword`` (our own parameter; the standard leaves the order open)."""
+    column = _ORDERS.get(value.lstrip("-"))
+    if column is None or level is not Level.STUDY:
+        raise QueryInvalid(
+            f"Studies are ordered by {', '.join(_ORDERS)}, with - before it downwards.", parameter="orderby"
+        )
+    return Order(column, value.startswith("-"))
+
+
 def _field(word: str) -> str:
-    if word == "all":
-        return word
-    tag = f"{int(word, 16):08X}" if _TAG.match(word) else ""
-    if not tag and (found := tag_for_keyword(word)) is not None:
-        tag = f"{found:08X}"
-    if not tag:
+    path = word if word == "all" else path_of(word)
+    if not path:
         raise QueryInvalid(f"includefield names an unknown attribute: {word[:64]}.", parameter="includefield")
-    return tag
+    return path
 
 
-def _match(level: Level, name: str, given: list[str]) -> list[Match]:
-    key = KEYS.get(name) or KEYS.get(name.upper())
+def _match(level: Level, name: str, given: list[str], rules: _Rules) -> list[Match]:
+    key = key_of(name)
     if key is None or key.level > level:
         raise QueryInvalid(
-            f"{name[:64]} can't be matched at this level. Known keys: {', '.join(sorted(k for k in KEYS if not _TAG.match(k)))}.",
+            f"{name[:64]} can't be matched at this level. Known keys: {', '.join(KNOWN)}, and keys below sequences such as "
+            "RequestAttributesSequence.ScheduledProcedureStepID.",
             parameter=name[:64],
         )
     present = [value.strip() for value in given if value.strip() not in ("", "*")]
-    if not present:  # universal matching (PS3.4 C.2.2.2.3)
-        return []
+    if rules.empty and _EMPTY in present:  # PS3.4 C.2.2.2.9
+        return [Match(key, (), empty=True)]
+    if rules.multiple and key.kind in ("text", "name", "date", "time"):  # PS3.4 C.2.2.2.8
+        listed = [[part.strip() for part in value.split("\\") if part.strip()] for value in present]
+    else:
+        listed = [[value] for value in present]
+    if sum(map(len, listed)) > _MOST_VALUES:
+        raise QueryInvalid(f"{name} lists more than {_MOST_VALUES} values.", parameter=name)
+    return _by_kind(name, key, listed, fuzzy=rules.fuzzy) if listed else []  # else universal (PS3.4 C.2.2.2.3)
+
+
+def _by_kind(name: str, key: Key, listed: list[list[str]], *, fuzzy: bool) -> list[Match]:
+    every = [value for values in listed for value in values]
     if key.kind in ("date", "time"):
-        return [_range(name, key, value) for value in present]
+        if max(map(len, listed)) == 1:
+            return [_range(name, key, value) for value in every]
+        singles = [_range(name, key, value) for value in every]
+        if any(one.ranged for one in singles):
+            raise QueryInvalid(f"{name} lists values or a range, not both.", parameter=name)
+        return [Match(key, tuple(one.values[0] for one in singles))]
     if key.kind == "number":
-        if not all(re.fullmatch(r"-?\d{1,9}", value) for value in present):
+        if not all(_NUMBER.fullmatch(value) for value in every):
             raise QueryInvalid(f"{name} is a number.", parameter=name)
-        return [Match(key, tuple(present))]
+        return [Match(key, tuple(every))]
     if key.kind in ("uid", "set"):
-        parts = tuple(part.strip() for value in present for part in re.split(r"[\\,]", value) if part.strip())
-        if len(parts) > 1000:
-            raise QueryInvalid(f"{name} lists more than 1000 values.", parameter=name)
+        parts = tuple(part.strip() for value in every for part in re.split(r"[\\,]", value) if part.strip())
+        if len(parts) > _MOST_VALUES:
+            raise QueryInvalid(f"{name} lists more than {_MOST_VALUES} values.", parameter=name)
         return [Match(key, parts)]
-    return [Match(key, (value,)) for value in present]
+    return [Match(key, tuple(values), fuzzy=fuzzy and key.kind == "name") for values in listed]
 
 
 def _range(name: str, key: Key, value: str) -> Match:
@@ -182,3 +175,8 @@ def _range(name: str, key: Key, value: str) -> Match:
     if not found[2]:
         return Match(key, (low,))
     return Match(key, (low, high), ranged=True)
+
+
+def tags_of(fields: frozenset[str]) -> frozenset[str]:
+    """Return the outermost tags of the fields that are asked for."""
+    return frozenset(tag_of(one.split(".", 1)[0]) for one in fields if one != "all")

@@ -10,28 +10,32 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from consilium_archive.dicom_json import study_counts
 from consilium_archive.errors import NotArchived
-from consilium_archive.matching import condition
-from consilium_archive.packing import Packed, unpack
+from consilium_archive.included import with_fields
+from consilium_archive.packing import Packed
 from consilium_archive.prepare import unpack_frame_index
 from consilium_archive.query import Level, Query
+from consilium_archive.search import Ask, Scope, Totals, page
 from consilium_archive.stages import original_key
-from consilium_archive.tables import instance, series, study
+from consilium_archive.tables import instance, study
 from consilium_dicom.frames import FrameIndex
 from consilium_platform.blobs import BlobStore
 from consilium_platform.sql import Database
 
+__all__ = ["ArchiveReader", "Found", "Place", "Scope"]
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One page of DICOM JSON objects as text, and how many match in all."""
+    """One page of DICOM JSON objects as text, and how many match in all (at least so many if not ``exact``)."""
 
     objects: tuple[str, ...]
     total: int
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +54,9 @@ class Place:
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Which study, series or instance a path names; empty parts are open."""
-
-    study_uid: str = ""
-    series_uid: str = ""
-    sop_instance_uid: str = ""
-
-    def conditions(self, table: Any) -> list[ColumnElement[bool]]:
-        """Return the conditions that hold ``table``'s rows inside the scope."""
-        named = {"study_uid": self.study_uid, "series_uid": self.series_uid, "sop_instance_uid": self.sop_instance_uid}
-        return [table.c[column] == uid for column, uid in named.items() if uid and column in table.c]
-
-
 _PLACE = (
     instance.c.study_uid, instance.c.series_uid, instance.c.sop_instance_uid, instance.c.sop_class_uid,
     instance.c.transfer_syntax_uid, instance.c.number, instance.c.frames, instance.c.sha256, instance.c.size_bytes,
-)  # fmt: skip
-_STUDY = (
-    study.c.attributes.label("study_attributes"), study.c.modalities, study.c.sop_classes, study.c.series_count,
-    study.c.instance_count,
 )  # fmt: skip
 
 
@@ -80,74 +66,22 @@ class ArchiveReader:
     def __init__(self, database: Database, blobs: BlobStore) -> None:
         self._database = database
         self._blobs = blobs
+        self._totals = Totals()
 
     # -- searches (PS3.18 10.6) ------------------------------------------------------------------------------------
 
     async def search(self, tenant: str, query: Query, scope: Scope, base_url: str) -> Found:
         """Return the page of ``query`` inside ``scope``; ``base_url`` (``.../dicomweb``) goes into Retrieve URL."""
-        return await self._database.query(partial(self._search, tenant, query, scope, base_url))
+        ask = Ask(tenant, query, scope, self._database.is_sqlite)
+        return await self._database.query(partial(self._search, ask, base_url))
 
-    def _search(self, tenant: str, query: Query, scope: Scope, base_url: str, session: Session) -> Found:
-        selected = self._selection(tenant, query, scope)
-        total = session.scalar(selected.with_only_columns(func.count(), maintain_column_froms=True)) or 0
-        if total == 0 or query.offset >= total or query.limit == 0:
-            return Found((), total)
-        page = self._ordered(selected, query.level).limit(query.limit).offset(query.offset)
-        objects = [_object(query.level, row, scope, base_url) for row in session.execute(page)]
-        if query.include:
-            objects = [self._with_fields(session, tenant, query, one) for one in objects]
-        return Found(tuple(objects), total)
-
-    def _selection(self, tenant: str, query: Query, scope: Scope) -> Select[Any]:
-        joined = {match.key.level for match in query.matches}
-        if query.level is Level.STUDY:
-            selected = select(study.c.study_uid, *_STUDY).select_from(study)
-            conditions = [study.c.tenant_id == tenant, *scope.conditions(study)]
-        elif query.level is Level.SERIES:
-            columns: list[Any] = [series.c.study_uid, series.c.series_uid, series.c.attributes, series.c.instance_count]
-            tables: Any = series
-            if not scope.study_uid or Level.STUDY in joined:
-                columns = [*columns[:3], series.c.instance_count.label("in_series"), *_STUDY]
-                tables = series.join(study, _same(series, study, "tenant_id", "study_uid"))
-            else:
-                columns[3] = series.c.instance_count.label("in_series")
-            selected = select(*columns).select_from(tables)
-            conditions = [series.c.tenant_id == tenant, *scope.conditions(series)]
-        else:
-            selected = select(
-                instance.c.study_uid, instance.c.series_uid, instance.c.sop_instance_uid, instance.c.summary,
-                series.c.attributes, series.c.instance_count.label("in_series"), *_STUDY,
-            ).select_from(
-                instance.join(series, _same(instance, series, "tenant_id", "study_uid", "series_uid")).join(
-                    study, _same(instance, study, "tenant_id", "study_uid")
-                )
-            )  # fmt: skip
-            conditions = [instance.c.tenant_id == tenant, *scope.conditions(instance)]
-        conditions += [condition(match, sqlite=self._database.is_sqlite) for match in query.matches]
-        return selected.where(*conditions)
-
-    def _ordered(self, selected: Select[Any], level: Level) -> Select[Any]:
-        if level is Level.STUDY:
-            return selected.order_by(study.c.study_date.desc(), study.c.study_time.desc(), study.c.id.desc())
-        if level is Level.SERIES:
-            return selected.order_by(series.c.study_uid, series.c.number, series.c.id)
-        return selected.order_by(instance.c.study_uid, instance.c.series_uid, instance.c.number, instance.c.id)
-
-    def _with_fields(self, session: Session, tenant: str, query: Query, text: str) -> str:
-        """Add the attributes that ``includefield`` names from the (first) instance's metadata."""
-        body: dict[str, Any] = json.loads(text)
-        wanted = query.include - body.keys()
-        if wanted <= {"all"} and query.level is not Level.INSTANCE:
-            return text  # the level's whole set is what we answer anyway
-        uid = {tag: body.get(tag, {}).get("Value", [""])[0] for tag in ("0020000D", "0020000E", "00080018")}
-        scope = Scope(uid["0020000D"], uid["0020000E"], uid["00080018"])
-        where = [instance.c.tenant_id == tenant, *scope.conditions(instance)]
-        packed = session.scalar(select(instance.c.metadata).where(*where).order_by(instance.c.id).limit(1))
-        if packed is None:
-            return text
-        full: dict[str, Any] = json.loads(unpack(packed))
-        more = full if "all" in wanted else {tag: full[tag] for tag in wanted if tag in full}
-        return json.dumps({**more, **body}, ensure_ascii=False, separators=(",", ":"))
+    def _search(self, ask: Ask, base_url: str, session: Session) -> Found:
+        rows, total = page(session, ask, self._totals)
+        query = ask.query
+        objects = [_object(query.level, row, ask.scope, base_url) for row in rows]
+        if query.include and objects:
+            objects = with_fields(session, ask.tenant, query, objects, rows)
+        return Found(tuple(objects), total.count, total.exact)
 
     # -- places, metadata, bytes (PS3.18 10.4) ---------------------------------------------------------------------
 
@@ -195,14 +129,6 @@ class ArchiveReader:
     async def original_range(self, place: Place, start: int, length: int) -> bytes:
         """Return a part of the original."""
         return await self._blobs.get_range(place.key, start, length)
-
-
-def _same(left: Any, right: Any, *columns: str) -> ColumnElement[bool]:
-    first, *rest = [left.c[column] == right.c[column] for column in columns]
-    for more in rest:
-        first = first & more
-    result: ColumnElement[bool] = first
-    return result
 
 
 def _place(tenant: str, row: Any) -> Place:

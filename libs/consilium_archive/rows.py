@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from consilium_archive.dicom_json import series_attributes, set_of, study_attributes
-from consilium_archive.names import name_key, search_text
+from consilium_archive.names import fuzzy_key, name_key, search_text, sort_key
 from consilium_archive.stages import Stored
 from consilium_dicom.header import Header
+from consilium_dicom.person_name import PersonName
 
 Row = dict[str, Any]
+KEY_VERSION = 1
+"""Of the keys that a study is found by; rows with an older one are given new keys by ``refresh``."""
+
+
+@dataclass(frozen=True, slots=True)
+class NameKeys:
+    """What a person is found by."""
+
+    name: str
+    fuzzy: str
+    search_text: str
+    sort: str
+
+
+@lru_cache(maxsize=1024)
+def keys_of(name: PersonName) -> NameKeys:
+    """Return the keys of a name; the instances of a study ask for the same one."""
+    return NameKeys(name_key(name), fuzzy_key(name), search_text(name), sort_key(name))
 
 
 def study_row(header: Header, tenant: str, at: datetime) -> Row:
     """Return a new study without any instance."""
     name = header.patient_name
+    keys = keys_of(name)
+    referring = header.referring_physician
+    words = search_text(PersonName(), header.patient_id, header.accession_number, header.study_description)
     return {
         "tenant_id": tenant,
         "study_uid": header.study_uid,
         "patient_id": header.patient_id[:128],
         "issuer": header.issuer_of_patient_id[:128],
         "patient_name": str(name),
-        "patient_key": name_key(name),
+        "patient_key": keys.name,
         "birth_date": header.birth_date[:16],
         "sex": header.sex[:16],
         "study_date": plain_date(header.study_date),
@@ -30,11 +54,11 @@ def study_row(header: Header, tenant: str, at: datetime) -> Row:
         "accession_number": header.accession_number[:64],
         "study_id": header.study_id[:64],
         "description": header.study_description,
-        "referring_key": name_key(header.referring_physician),
-        "search_text": search_text(
-            name.alphabetic, name.ideographic, name.phonetic, header.patient_id, header.accession_number,
-            header.study_description,
-        ),
+        "referring_key": keys_of(referring).name,
+        "search_text": keys.search_text + keys_of(referring).search_text[1:] + words[1:],
+        "name_sort": keys.sort,
+        "fuzzy_key": keys.fuzzy,
+        "key_version": KEY_VERSION,
         "modalities": "",
         "sop_classes": "",
         "series_count": 0,
@@ -62,10 +86,24 @@ def series_row(header: Header, tenant: str, count: int, at: datetime) -> Row:
         "body_part": header.body_part[:32],
         "series_date": plain_date(header.series_date),
         "series_time": header.series_time[:32],
+        "step_date": plain_date(header.step_date),
+        "step_time": header.step_time[:32],
         "instance_count": count,
         "attributes": series_attributes(header),
         "received_at": at,
     }
+
+
+def item_rows(stored: Stored) -> list[Row]:
+    """Return the rows of the values inside the sequences of a series' first instance."""
+    header, tenant = stored.validated.header, stored.validated.received.tenant
+    return [
+        {
+            "tenant_id": tenant, "study_uid": header.study_uid, "series_uid": header.series_uid,
+            "path": one.path, "number": one.number, "value": one.value,
+        }
+        for one in stored.validated.items
+    ]  # fmt: skip
 
 
 def instance_row(stored: Stored, at: datetime) -> Row:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from consilium_archive.packing import Packed
+from consilium_archive.sequences import ItemValue
 from consilium_dicom.header import Header
 from consilium_dicom.transport import NOTHING_STATED, Stated
 
@@ -63,6 +64,7 @@ class Validated:
     summary: str
     frame_index: bytes | None
     warnings: tuple[Warned, ...] = ()
+    items: tuple[ItemValue, ...] = ()  # values inside sequences that searches match
 
 
 @dataclass(frozen=True, slots=True)

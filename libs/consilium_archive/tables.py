@@ -3,6 +3,8 @@
 ``attributes`` of study and series is the inside of a DICOM JSON object without braces (PS3.18 F), ready to be joined into answers;
 of an instance it is both that (``summary``) and the full metadata as raw deflate that ends on a byte (see ``packing``).
 Text keys for matching are folded by ``names.fold``. Sets are written ``\\CT\\US\\`` so that a wildcard finds a member.
+``search_text`` has a trigram index (migration 0008): FTS5 on SQLite, kept by triggers, pg_trgm on PostgreSQL. ``item`` holds the
+values inside those sequences that can be matched (``sequences``): ``path`` of tags, ``number`` of the item.
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ study = Table(
     Column("description", Text, nullable=False),
     Column("referring_key", Text, nullable=False),
     Column("search_text", Text, nullable=False),
+    Column("fuzzy_key", Text, nullable=False),
+    Column("name_sort", String(64), nullable=False),
+    Column("key_version", Integer, nullable=False),
     Column("modalities", Text, nullable=False),
     Column("sop_classes", Text, nullable=False),
     Column("series_count", Integer, nullable=False),
@@ -42,6 +47,8 @@ study = Table(
     Index("archive_study_order", "tenant_id", "study_date", "study_time", "id"),
     Index("archive_study_patient", "tenant_id", "patient_id"),
     Index("archive_study_accession", "tenant_id", "accession_number"),
+    Index("archive_study_name", "tenant_id", "name_sort", "id"),
+    Index("archive_study_birth", "tenant_id", "birth_date"),
 )
 
 series = Table(
@@ -57,11 +64,28 @@ series = Table(
     Column("body_part", String(32), nullable=False),
     Column("series_date", String(16), nullable=False),
     Column("series_time", String(32), nullable=False),
+    Column("step_date", String(16), nullable=False),
+    Column("step_time", String(32), nullable=False),
     Column("instance_count", Integer, nullable=False),
     Column("attributes", Text, nullable=False),
     Column("received_at", DateTime(timezone=True), nullable=False),
     Index("archive_series_uid", "tenant_id", "study_uid", "series_uid", unique=True),
     Index("archive_series_only", "tenant_id", "series_uid"),
+    Index("archive_series_modality", "tenant_id", "modality", "study_uid"),
+)
+
+item = Table(
+    "archive_item",
+    metadata,
+    Column("id", _PK, primary_key=True, autoincrement=True),
+    Column("tenant_id", String(64), nullable=False),
+    Column("study_uid", String(64), nullable=False),
+    Column("series_uid", String(64), nullable=False),
+    Column("path", String(64), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("value", String(256), nullable=False),
+    Index("archive_item_value", "tenant_id", "path", "value"),
+    Index("archive_item_series", "tenant_id", "study_uid", "series_uid"),
 )
 
 instance = Table(

@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy import ColumnElement, literal_column, select, tuple_
 from sqlalchemy.orm import Session
 
 from consilium_archive.dicom_json import members_of
 from consilium_archive.errors import NotArchived, QueryInvalid
 from consilium_archive.matching import wildcard
-from consilium_archive.names import fold
+from consilium_archive.names import encode, fold
+from consilium_archive.search import narrowed
 from consilium_archive.tables import study
 from consilium_core.clock import iso
 from consilium_dicom.person_name import PersonName
@@ -64,19 +65,33 @@ def _page(session: Session, tenant: str, ask: WorklistAsk, *, sqlite: bool) -> W
         conditions += [same, study.c.issuer == row.issuer]
     if ask.cursor:
         conditions.append(tuple_(*order) < tuple_(*_parse_cursor(ask.cursor)))
-    asked = select(study).where(*conditions).order_by(*(column.desc() for column in order)).limit(ask.limit + 1)
-    rows = session.execute(asked).all()
+    pieces = [encode(word) for word in words_of(ask.text)]
+    runs = [run for piece in pieces if len(run := piece if len(piece) >= 3 else f" {piece}") >= 3]
+    more_conditions, few = narrowed(session, runs, sqlite=sqlite) if runs else ([], bool(ask.patient_of_study))
+    first: Any = literal_column("+archive_study.study_date") if few and sqlite else study.c.study_date
+    ordered = (first.desc(), study.c.study_time.desc(), study.c.id.desc())
+    # The ids come from an index alone; only the page's own rows, which are wide, are read.
+    asked = select(study.c.id).where(*conditions, *more_conditions).order_by(*ordered).limit(ask.limit + 1)
+    ids = session.scalars(asked).all()
+    by_id = {row.id: row for row in session.execute(select(study).where(study.c.id.in_(ids)))} if ids else {}
+    rows = [by_id[one] for one in ids]
     more = rows[ask.limit - 1] if len(rows) > ask.limit else None
     cursor = _cursor([more.study_date, more.study_time, more.id]) if more is not None else None
     return WorklistPage(tuple(_item(row) for row in rows[: ask.limit]), cursor)
 
 
+def words_of(text: str) -> list[str]:
+    """Return the words of a free search, folded; at most eight."""
+    plain = text[:200].replace("*", " ").replace("?", " ")
+    return [word for word in fold(plain).split("^") if word][:8]
+
+
 def _conditions(ask: WorklistAsk, *, sqlite: bool) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
-    words = [word for word in fold(ask.text[:200]).split("^") if word]
-    for word in words[:8]:
-        literal = word.replace("*", "?")
-        found.append(wildcard(study.c.search_text, f"*{literal}*", sqlite=sqlite))
+    for word in words_of(ask.text):
+        piece = encode(word)
+        # Less than three characters are looked for at the beginning of words: " li" is found by the trigram index too.
+        found.append(wildcard(study.c.search_text, f"*{piece}*" if len(piece) >= 3 else f"* {piece}*", sqlite=sqlite))
     if ask.modality:
         found.append(wildcard(study.c.modalities, f"*\\{_word(ask.modality)}\\*", sqlite=sqlite))
     for value, name in ((ask.date_from, "date_from"), (ask.date_to, "date_to")):

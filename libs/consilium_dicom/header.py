@@ -53,6 +53,8 @@ class Header:
     series_description: str
     series_date: str
     series_time: str
+    step_date: str
+    step_time: str
     protocol_name: str
     body_part: str
     laterality: str
@@ -231,6 +233,8 @@ def _descriptions(read: _Reader) -> dict[str, Any]:
         "series_description": text(0x0008103E),
         "series_date": ascii_(0x00080021),
         "series_time": ascii_(0x00080031),
+        "step_date": ascii_(0x00400244),
+        "step_time": ascii_(0x00400245),
         "protocol_name": text(0x00181030),
         "body_part": ascii_(0x00180015),
         "laterality": ascii_(0x00200060),

@@ -44,8 +44,8 @@ def to_json_text(source: Scan, header: Header | None, bulk_uri: str) -> str:
         else:
             rest[tag] = element
     if rest:
-        for tag, value in _by_the_model(source, header, bulk_uri, rest).items():
-            texts.setdefault(int(tag, 16), f'"{tag}":{_dumps(value)}')
+        for name, value in _by_the_model(source, header, bulk_uri, rest).items():
+            texts.setdefault(int(name, 16), f'"{name}":{_dumps(value)}')
     return "{" + ",".join([texts[tag] for tag in sorted(texts)]) + "}"
 
 

@@ -31,7 +31,7 @@ class Hot:
     def __init__(
         self, statement: Executable, names: Sequence[str] | None = None, *, postgres: Executable | None = None
     ) -> None:
-        dialect = sqlite.dialect()  # type: ignore[no-untyped-call]
+        dialect = sqlite.dialect()
         compiled: Any = statement.compile(dialect=dialect, column_keys=names)  # type: ignore[attr-defined]
         self._statement = statement if postgres is None else postgres
         self._sql = str(compiled)
@@ -42,7 +42,7 @@ class Hot:
             self._fixed = {}
         returned = list(getattr(statement, "exported_columns", ()) or getattr(statement, "_returning", ()))
         self._out: list[Convert] = [one.type.dialect_impl(dialect).result_processor(dialect, None) for one in returned]
-        self._row: Any = namedtuple("Row", [one.key for one in returned], rename=True) if returned else None  # noqa: PYI024
+        self._row: Any = namedtuple("Row", [one.key for one in returned], rename=True) if returned else None
 
     def run(self, session: Session, parameters: Parameters) -> list[Any]:
         """Run once; return the rows that it selects or returns."""

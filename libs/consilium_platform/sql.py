@@ -105,7 +105,8 @@ class Database:
     def _session(self, begin: str, synchronous: str = "FULL") -> Iterator[Session]:
         with Session(self._threads, expire_on_commit=False) as session:
             driver = session.connection().connection.driver_connection
-            assert isinstance(driver, sqlite3.Connection)  # the engine's driver is the standard library's
+            if not isinstance(driver, sqlite3.Connection):
+                raise TypeError("the engine's driver is not the standard library's")
             session.info[DRIVER] = driver
             if synchronous != "FULL":
                 driver.execute(f"PRAGMA synchronous={synchronous}")
