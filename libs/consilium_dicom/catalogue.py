@@ -149,6 +149,88 @@ CATALOGUE: dict[str, Kind] = {
         "第 {frame} 帧所有像素值均为 {value}",
         "operator",
     ),
+    # V3: video, read from the bit stream itself (PS3.5 8.2.5 to 8.2.11)
+    "video-unreadable": Kind(
+        "V3", DOES_NOT_MATCH, "the video stream cannot be read: {why}", "无法读取视频码流：{why}", "vendor"
+    ),
+    "video-codec-mismatch": Kind(
+        "V3",
+        DOES_NOT_MATCH,
+        "the stream is {actual}, the transfer syntax says {stated}",
+        "码流为 {actual}，传输语法声明为 {stated}",
+        "vendor",
+    ),
+    "video-profile-mismatch": Kind(
+        "V3",
+        DOES_NOT_MATCH,
+        "the stream has {actual}, the transfer syntax allows {stated}",
+        "码流为 {actual}，传输语法只允许 {stated}",
+        "vendor",
+    ),
+    "video-size-mismatch": Kind(
+        "V3",
+        DOES_NOT_MATCH,
+        "the stream is {actual}, the object says {stated}",
+        "码流分辨率 {actual}，对象声明 {stated}",
+        "vendor",
+    ),
+    "video-frames-mismatch": Kind(
+        "V3",
+        _W,
+        "the stream holds {actual} frames, the object says {stated}",
+        "码流含 {actual} 帧，对象声明 {stated} 帧",
+        "vendor",
+    ),
+    "video-rate-mismatch": Kind(
+        "V3",
+        _W,
+        "the stream runs at {actual} frames/s, the object says {stated}",
+        "码流帧率 {actual}，对象声明 {stated}",
+        "vendor",
+    ),
+    "video-gop-open": Kind(
+        "V3",
+        _W,
+        "{count} groups of pictures are open: a viewer cannot start there",
+        "{count} 个图像组为开放式，无法从该处开始播放",
+        "vendor",
+    ),
+    "video-no-keyframe": Kind(
+        "V3",
+        DOES_NOT_MATCH,
+        "the stream does not begin with a picture that stands alone",
+        "码流未以独立解码的图像开始",
+        "vendor",
+    ),
+    "video-container": Kind(
+        "V3",
+        _W,
+        "the stream lies in {actual}; PS3.5 asks for MPEG-TS or MP4",
+        "码流封装为 {actual}，PS3.5 要求 MPEG-TS 或 MP4",
+        "vendor",
+    ),
+    "video-format-unusual": Kind(
+        "V3",
+        _W,
+        "{actual} is not one of the formats of a BD-compatible stream",
+        "{actual} 不属于 BD 兼容格式",
+        "vendor",
+    ),
+    "video-profile-lower": Kind(
+        "V3",
+        _W,
+        "the stream has {actual}, less than the {stated} of the transfer syntax",
+        "码流为 {actual}，低于传输语法的 {stated}",
+        "vendor",
+    ),
+    "video-aspect-ratio": Kind("V3", _W, "the stream's samples are not square", "码流像素不是正方形", "vendor"),
+    "video-photometric": Kind(
+        "V3",
+        _W,
+        "the photometric interpretation is {stated}, video asks for YBR_PARTIAL_420",
+        "光度解释为 {stated}，视频应为 YBR_PARTIAL_420",
+        "vendor",
+    ),
     # V4: plausible for a person, an order and the archive
     "charset-repaired": Kind(
         "V4",

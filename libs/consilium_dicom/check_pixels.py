@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consilium_dicom import frames, sop_classes
+from consilium_dicom.check_video import video_findings
 from consilium_dicom.codecs import decode_frame
 from consilium_dicom.errors import DicomInvalid
 from consilium_dicom.findings import Finding, finding
@@ -93,7 +94,10 @@ def _encapsulated(source: Scan, header: Header, decode: DecodeFrames) -> Iterato
     if any(length % 2 for _, length in fragments.segments):
         yield finding("fragment-odd", "(7FE0,0010)")
     syntax = transfer_syntax(header.transfer_syntax_uid)
-    if syntax is None or syntax.codec == "video":
+    if syntax is None:
+        return
+    if syntax.codec == "video":
+        yield from video_findings(source, header, fragments.segments)
         return
     try:
         index = frames.index_in(buffer, header, fragments)
