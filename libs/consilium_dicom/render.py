@@ -129,7 +129,11 @@ def _modality_values(
     slope = next((s for s in (look.slope, header.rescale_slope) if s is not None), 1.0)
     intercept = next((i for i in (look.intercept, header.rescale_intercept) if i is not None), 0.0)
     values: NDArray[np.float32] = samples.astype(np.float32)
-    return values if (slope, intercept) == (1.0, 0.0) else values * np.float32(slope) + np.float32(intercept)
+    if slope != 1.0:
+        values *= np.float32(slope)
+    if intercept != 0.0:
+        values += np.float32(intercept)
+    return values
 
 
 def _to_8_bit(samples: NDArray[Any], header: Header) -> Picture:

@@ -33,10 +33,10 @@ async def open_service(platform: Platform, settings: ImagingSettings | None = No
     pictures = Pictures(reader, workers, settings.picture_cache_bytes)
     with closing(workers), open_videos(reader, workers, settings.video_dir, settings.video_cache_bytes) as videos:
         app = create_app("imaging", platform)
-        app.include_router(qido_router(SearchDesk(reader, views, settings)))
         desk = ViewDesk(reader, pictures, videos, views, settings)
-        app.include_router(frames_router(desk))
+        app.include_router(frames_router(desk))  # first: routes are tried in order, and these are asked for most
         app.include_router(retrieve_router(desk))
         app.include_router(uri_router(desk))
+        app.include_router(qido_router(SearchDesk(reader, views, settings)))
         app.include_router(worklist_router(platform.database, views))
         yield app

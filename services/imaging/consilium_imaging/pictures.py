@@ -6,6 +6,7 @@ Flows in: a place in the archive and a wish; flows out: bytes. At most ``queue``
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -69,9 +70,9 @@ class Pictures:
 
         ``waits``: one of a stream that has begun is not refused, however many pictures wait.
         """
-        context, data = await self._frame(place, index, frame)
-        run = self.workers.turn if waits else self.workers.run
-        return await run(partial(frame_as, context.header, data, target))
+        return await self._of_frame(
+            place, index, frame, lambda context, data: frame_as(context.header, data, target), waits=waits
+        )
 
     async def picture(self, place: Place, index: FrameIndex, frame: int, wish: Wish) -> bytes:
         """Return frame ``frame`` drawn as JPEG or PNG."""
@@ -80,43 +81,45 @@ class Pictures:
         if known is not None:
             self._cache.move_to_end(key)
             return known
-        context, data = await self._frame(place, index, frame)
-        drawn = await self.workers.run(
-            lambda: render(
+
+        def draw(context: _Context, data: bytes) -> bytes:
+            return render(
                 data, context.header, window=wish.window, voi_function=wish.voi, viewport=wish.viewport,
                 fmt=wish.fmt, quality=wish.quality, tables=context.tables, frame_number=frame,
-            )
-        )  # fmt: skip
+            )  # fmt: skip
+
+        drawn = await self._of_frame(place, index, frame, draw, waits=False)
         self._remember(key, drawn)
         return drawn
 
-    async def header(self, place: Place, index: FrameIndex) -> Header:
-        """Return the instance's header."""
-        return (await self._context(place, index, None)).header
-
-    async def _frame(self, place: Place, index: FrameIndex, frame: int) -> tuple[_Context, bytes]:
+    async def _of_frame(
+        self, place: Place, index: FrameIndex, frame: int, work: Callable[[_Context, bytes], bytes], *, waits: bool
+    ) -> bytes:
+        """Return what ``work`` makes of a frame: two visits to threads, one that reads and one that computes."""
         _check(index, frame)
-        small = place.size_bytes <= _WHOLE_BELOW_BYTES and index.count == 1
-        if (small and place.sha256 not in self._contexts) or index.inflated:
-            whole = await self.reader.original(place)
-            context = await self._context(place, index, whole)
-            return context, await self.workers.run(lambda: frame_bytes(whole, index, frame, context.header))
-        return await self._context(place, index, None), await self.stored(place, index, frame)
-
-    async def _context(self, place: Place, index: FrameIndex, whole: bytes | None) -> _Context:
+        run = self.workers.turn if waits else self.workers.run
         known = self._contexts.get(place.sha256)
-        if known is not None:
-            self._contexts.move_to_end(place.sha256)
-            return known
-        if whole is None and index.inflated:
+        if index.inflated or (known is None and index.count == 1 and place.size_bytes <= _WHOLE_BELOW_BYTES):
             whole = await self.reader.original(place)
-        # The first frame lies behind everything that describes it.
-        data = whole or await self.reader.original_range(place, 0, index.ranges(0)[0][0])
-        context = await self.workers.run(lambda: _Context(read_header(data), read_tables(data)))
+
+            def from_whole() -> tuple[_Context, bytes]:
+                context = known or _context(whole)
+                return context, work(context, frame_bytes(whole, index, frame, context.header))
+
+            context, made = await run(from_whole)
+            self._keep(place, context)
+            return made
+        if known is None:  # the first frame lies behind everything that describes it
+            head = await self.reader.original_range(place, 0, index.ranges(0)[0][0])
+            known = await run(partial(_context, head))
+        self._keep(place, known)
+        return await run(partial(work, known, await self.stored(place, index, frame)))
+
+    def _keep(self, place: Place, context: _Context) -> None:
         self._contexts[place.sha256] = context
+        self._contexts.move_to_end(place.sha256)
         while len(self._contexts) > _CONTEXTS:
             self._contexts.popitem(last=False)
-        return context
 
     def _remember(self, key: tuple[str, int, Wish], drawn: bytes) -> None:
         if len(drawn) > self._cache_bound // 8:
@@ -125,6 +128,10 @@ class Pictures:
         self._cache[key] = drawn
         while self._cache_bytes > self._cache_bound:
             self._cache_bytes -= len(self._cache.popitem(last=False)[1])
+
+
+def _context(data: bytes) -> _Context:
+    return _Context(read_header(data), read_tables(data))
 
 
 def _check(index: FrameIndex, frame: int) -> None:
