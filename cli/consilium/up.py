@@ -179,6 +179,8 @@ async def _up(options: UpOptions, sock: socket.socket) -> None:
         serving = asyncio.create_task(server.serve(sockets=[sock]), name="http-server")
         await server.ready.wait()
         sys.stdout.write(f"consilium is at {url}  (data: {options.data})\n")
+        if options.dicom_port is not None:
+            sys.stdout.write(f"DICOM C-STORE is at {options.host}:{options.dicom_port}\n")
         sys.stdout.flush()
         try:
             if options.demo:
