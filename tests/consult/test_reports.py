@@ -58,6 +58,55 @@ async def test_the_database_itself_refuses_to_change_what_is_signed(consult, sta
             await connection.execute(text(statement))
 
 
+@pytest.mark.parametrize("world", ["embedded"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "REPLACE INTO report SELECT * FROM report",
+        "UPDATE OR REPLACE report SET consultation = (SELECT consultation FROM report WHERE state = 'signed') WHERE state <> 'signed'",
+        "UPDATE OR REPLACE report SET id = (SELECT id FROM report WHERE state = 'signed') WHERE state <> 'signed'",
+        "REPLACE INTO report_version SELECT * FROM report_version",
+        "REPLACE INTO report_change SELECT * FROM report_change",
+    ],
+)
+async def test_sqlite_refuses_to_replace_what_is_signed(consult, statement: str) -> None:
+    await signed(consult)
+    await consult.report("P2")
+    with pytest.raises(DBAPIError, match=r"locked|append-only"):
+        async with consult.platform.database.engine.begin() as connection:
+            await connection.execute(text(statement))
+
+
+async def test_a_report_that_was_changed_behind_the_lock_is_not_shown_as_signed(consult) -> None:
+    report = await signed(consult)
+    unlock = (
+        "DROP TRIGGER report_locked_update"
+        if consult.platform.database.is_sqlite
+        else "ALTER TABLE report DISABLE TRIGGER ALL"
+    )
+    async with consult.platform.database.engine.begin() as connection:
+        await connection.execute(text(unlock))
+        await connection.execute(text("UPDATE report SET author_name = 'Somebody else'"))
+    for path in (f"/reports/{report['id']}", f"/reports/{report['id']}/pdf"):
+        shown = await consult.call(Role.REVIEWER, "GET", path)
+        assert (shown.status_code, shown.json()["code"]) == (500, "signature-broken")
+
+
+@pytest.mark.parametrize("header", ["²", '"1e3"', "9" * 12, "-1"])
+async def test_a_version_that_is_no_number_is_refused_in_words(consult, header: str) -> None:
+    report = await consult.report()
+    answer = await consult.call(
+        Role.REVIEWER, "PUT", f"/reports/{report['id']}", json={"sections": NEW}, headers={"If-Match": header.encode()}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (428, "if-match-needed")
+
+
+async def test_nothing_about_patients_is_cached(consult) -> None:
+    await signed(consult)
+    for path in ("/patients", "/consultations", "/reports"):
+        assert (await consult.call(Role.SPECIALIST, "GET", path)).headers["cache-control"] == "no-store"
+
+
 async def test_a_wrong_password_signs_nothing_and_is_audited(consult) -> None:
     report = await consult.report()
     answer = await sign(consult, report, "guess")

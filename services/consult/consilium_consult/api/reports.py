@@ -64,7 +64,6 @@ def reports_router(desk: Desk, printer: Printer) -> APIRouter:
         row, patient, addenda = await reports.get_report(desk, who, report_id)
         wire = report_wire(row, patient, addenda)
         response.headers["ETag"] = wire.etag
-        response.headers["Cache-Control"] = "no-store"
         return wire
 
     def version_of(header: str | None) -> int | None:
