@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
+from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consilium_core.ids import new_ulid
-from consilium_platform.blobs import BlobNotFound, BlobsUnavailable, Bytes, check_key
+from consilium_platform.blobs import BlobNotFound, BlobsFull, BlobsUnavailable, Bytes, check_key
 from consilium_platform.settings import PlatformSettings
 
 T = TypeVar("T")
+_MISSING = ("NoSuchKey", "404", "NotFound")
+_FULL = (  # S3, Ceph and Swift, MinIO
+    "QuotaExceeded", "InsufficientStorage", "InsufficientCapacity", "507", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded",
+)  # fmt: skip
 
 
 class S3Blobs:
@@ -32,11 +37,13 @@ class S3Blobs:
     async def _run(self, work: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-        except ClientError as problem:
-            code = str(problem.response.get("Error", {}).get("Code", ""))
-            if code in ("NoSuchKey", "404", "NotFound"):
+        except (ClientError, Boto3Error) as problem:
+            code = _refusal_code(problem)
+            if code in _MISSING:
                 raise BlobNotFound("The object is not in the store.") from problem
-            raise BlobsUnavailable(f"The object store refused: {code}.") from problem
+            if code in _FULL:
+                raise BlobsFull("The object store is full. The operator makes room.", retry_after_s=60) from problem
+            raise BlobsUnavailable(f"The object store refused: {code or 'it gave no reason'}.") from problem
         except (BotoCoreError, OSError) as problem:
             raise BlobsUnavailable("The object store does not answer.") from problem
 
@@ -138,6 +145,12 @@ class S3Blobs:
         """End the threads."""
         self._pool.shutdown(wait=True)
         self._client.close()
+
+
+def _refusal_code(problem: ClientError | Boto3Error) -> str:
+    """Return the store's own word; a transfer wraps the refusal that ended it (S3UploadFailedError)."""
+    cause = problem if isinstance(problem, ClientError) else problem.__context__
+    return str(cause.response.get("Error", {}).get("Code", "")) if isinstance(cause, ClientError) else ""
 
 
 def s3_client(settings: PlatformSettings) -> Any:

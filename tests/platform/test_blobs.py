@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from botocore.awsrequest import AWSResponse
+from pydantic import SecretStr
 
 from consilium_core.errors import Invalid
 from consilium_platform.blobs import BlobNotFound, BlobsFull, BlobsUnavailable, FolderBlobs, check_key
+from consilium_platform.blobs_s3 import S3Blobs, s3_client
 from consilium_platform.platform import Platform
+from consilium_platform.settings import PlatformSettings
 
 DATA = bytes(range(256)) * 40
 
@@ -138,3 +143,40 @@ async def test_a_folder_object_is_synced_before_it_gets_its_name_and_its_folders
     blobs.close()
     assert acts[:2] == ["data", "name"]
     assert set(acts[2:]) == {"folder a/b", "folder a", "folder ."}
+
+
+def refusing(status: int, code: str) -> Callable[..., AWSResponse]:
+    """Return what answers every request of a client in the store's place."""
+
+    class Body:
+        def stream(self) -> list[bytes]:
+            return [f"<Error><Code>{code}</Code></Error>".encode()]
+
+    return lambda request, **_: AWSResponse(request.url, status, {}, Body())
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (403, "AccessDenied", BlobsUnavailable),
+        (403, "QuotaExceeded", BlobsFull),
+        (507, "InsufficientStorage", BlobsFull),
+        (507, "XMinioStorageFull", BlobsFull),
+    ],
+)
+async def test_a_bucket_that_refuses_says_so_for_bytes_and_for_files(
+    tmp_path: Path, status: int, code: str, error: type[Exception]
+) -> None:
+    secret = SecretStr("x" * 8)
+    settings = PlatformSettings.load(
+        data_dir=tmp_path, blob_store="s3", s3_endpoint="http://127.0.0.1:1", s3_access_key=secret, s3_secret_key=secret
+    )
+    client = s3_client(settings)
+    client.meta.events.register("before-send.s3", refusing(status, code))
+    blobs, path = S3Blobs(client, "bucket"), tmp_path / "upload"
+    path.write_bytes(DATA)
+    for work in (blobs.put("a/b", DATA), blobs.put_file("a/b", path)):
+        with pytest.raises(error, match=code if error is BlobsUnavailable else "full"):
+            await work
+    assert path.read_bytes() == DATA
+    blobs.close()
