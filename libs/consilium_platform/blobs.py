@@ -94,6 +94,7 @@ class FolderBlobs:
         self._root = root
         self._temporary = root / ".incoming"
         self._temporary.mkdir(parents=True, exist_ok=True)
+        self._durable = {root}  # folders whose names are on the disk, all the way up
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
 
     async def _run(self, work: Callable[[], T]) -> T:
@@ -108,10 +109,20 @@ class FolderBlobs:
 
     def _publish(self, temporary: Path, key: str) -> None:
         target = self._root / key
-        made = _make_folders(target.parent, self._root)
+        target.parent.mkdir(parents=True, exist_ok=True)
         temporary.replace(target)
-        for folder in (target.parent, *made):
-            _sync_folder(folder)
+        _sync_folder(target.parent)
+        self._sync_up(target.parent)
+
+    def _sync_up(self, folder: Path) -> None:
+        """Make the names of ``folder`` and its parents durable, once each, whoever made them: their maker may not be there yet."""
+        fresh: list[Path] = []
+        while folder not in self._durable:
+            fresh.append(folder)
+            folder = folder.parent
+        for one in fresh:
+            _sync_folder(one.parent)
+        self._durable.update(fresh)
 
     async def put(self, key: str, data: Bytes, content_type: str = "application/octet-stream") -> None:
         """Write beside, sync, rename, sync the folder."""
@@ -202,17 +213,6 @@ class FolderBlobs:
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown(wait=True)
-
-
-def _make_folders(folder: Path, root: Path) -> list[Path]:
-    """Make ``folder``; return the parents whose entries changed, for syncing."""
-    missing: list[Path] = []
-    at = folder
-    while at != root and not at.exists():
-        missing.append(at)
-        at = at.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    return [path.parent for path in missing]
 
 
 def _sync_folder(folder: Path) -> None:

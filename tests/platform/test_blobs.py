@@ -145,6 +145,27 @@ async def test_a_folder_object_is_synced_before_it_gets_its_name_and_its_folders
     assert set(acts[2:]) == {"folder a/b", "folder a", "folder ."}
 
 
+async def test_a_folder_that_another_writer_just_made_is_durable_before_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    sync_folder = os.fsync
+
+    def folder_synced(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(tmp_path)))
+        sync_folder(descriptor)
+
+    monkeypatch.setattr(os, "fsync", folder_synced)
+    blobs = FolderBlobs(tmp_path)
+    (tmp_path / "a" / "b").mkdir(parents=True)  # made, but not yet synced, by the other writer
+    await blobs.put("a/b/c", b"x")
+    assert set(synced) == {"a/b", "a", "."}
+    synced.clear()
+    await blobs.put("a/b/d", b"x")
+    assert synced == ["a/b"]
+    blobs.close()
+
+
 def refusing(status: int, code: str) -> Callable[..., AWSResponse]:
     """Return what answers every request of a client in the store's place."""
 
