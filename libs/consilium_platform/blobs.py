@@ -11,6 +11,7 @@ import asyncio
 import os
 import re
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -23,6 +24,7 @@ from consilium_platform.settings import PlatformSettings
 _KEY = re.compile(r"^(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*$")
 T = TypeVar("T")
 Bytes = bytes | bytearray | memoryview
+_LEFTOVER_S = 3600.0  # no write takes so long between two of its bytes
 
 
 class BlobNotFound(NotFound):
@@ -157,12 +159,17 @@ class FolderBlobs:
                 if problem.errno != 18:  # EXDEV
                     raise
                 descriptor, name = tempfile.mkstemp(dir=self._temporary)
-                with os.fdopen(descriptor, "wb") as copy, path.open("rb") as source:
-                    while chunk := source.read(1 << 20):
-                        copy.write(chunk)
-                    copy.flush()
-                    os.fdatasync(copy.fileno())
-                self._publish(Path(name), key)
+                try:
+                    with os.fdopen(descriptor, "wb") as copy, path.open("rb") as source:
+                        while chunk := source.read(1 << 20):
+                            copy.write(chunk)
+                        copy.flush()
+                        os.fdatasync(copy.fileno())
+                    self._publish(Path(name), key)
+                except BaseException:
+                    with suppress(FileNotFoundError):
+                        Path(name).unlink()
+                    raise
                 path.unlink()
 
         await self._run(work)
@@ -200,10 +207,22 @@ class FolderBlobs:
         """Walk the folder."""
 
         def work() -> list[str]:
-            keys = (p.relative_to(self._root).as_posix() for p in self._root.rglob("*") if p.is_file())
+            below = self._root / prefix.rpartition("/")[0]
+            keys = (p.relative_to(self._root).as_posix() for p in below.rglob("*") if p.is_file())
             return sorted(k for k in keys if k.startswith(prefix) and not k.startswith(".incoming/"))
 
         return await self._run(work)
+
+    async def sweep(self, age_s: float = _LEFTOVER_S) -> None:
+        """Remove half-written files that killed writers left; a younger one may be another process's."""
+
+        def work() -> None:
+            for left in self._temporary.iterdir():
+                with suppress(FileNotFoundError):
+                    if time.time() - left.stat().st_mtime >= age_s:
+                        left.unlink()
+
+        await self._run(work)
 
     async def ping(self) -> None:
         """Raise unless the folder can be written."""
@@ -229,6 +248,7 @@ async def open_blobs(settings: PlatformSettings) -> AsyncIterator[BlobStore]:
     if settings.blob_store == "folder":
         folder = FolderBlobs(settings.data_dir / "objects")
         try:
+            await folder.sweep()
             yield folder
         finally:
             folder.close()

@@ -13,7 +13,7 @@ from botocore.awsrequest import AWSResponse
 from pydantic import SecretStr
 
 from consilium_core.errors import Invalid
-from consilium_platform.blobs import BlobNotFound, BlobsFull, BlobsUnavailable, FolderBlobs, check_key
+from consilium_platform.blobs import BlobNotFound, BlobsFull, BlobsUnavailable, FolderBlobs, check_key, open_blobs
 from consilium_platform.blobs_s3 import S3Blobs, s3_client
 from consilium_platform.platform import Platform
 from consilium_platform.settings import PlatformSettings
@@ -164,6 +164,32 @@ async def test_a_folder_that_another_writer_just_made_is_durable_before_the_answ
     await blobs.put("a/b/d", b"x")
     assert synced == ["a/b"]
     blobs.close()
+
+
+async def test_what_a_killed_writer_left_half_written_is_swept_when_the_folder_opens(tmp_path: Path) -> None:
+    incoming = tmp_path / "objects" / ".incoming"
+    incoming.mkdir(parents=True)
+    for name in ("killed", "being-written"):
+        (incoming / name).write_bytes(DATA)
+    os.utime(incoming / "killed", (1, 1))
+    async with open_blobs(PlatformSettings.load(data_dir=tmp_path)):
+        assert [path.name for path in incoming.iterdir()] == ["being-written"]
+
+
+async def test_a_copy_across_file_systems_that_fails_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def across(path: Path, target: Path) -> Path:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    blobs, path = FolderBlobs(tmp_path / "store"), tmp_path / "upload"
+    path.write_bytes(DATA)
+    monkeypatch.setattr(Path, "replace", across)
+    with pytest.raises(BlobsUnavailable):
+        await blobs.put_file("a/b", path)
+    blobs.close()
+    assert path.read_bytes() == DATA
+    assert [left for left in (tmp_path / "store").rglob("*") if left.is_file()] == []
 
 
 def refusing(status: int, code: str) -> Callable[..., AWSResponse]:
