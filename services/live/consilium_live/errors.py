@@ -50,7 +50,7 @@ class RoomPaused(Conflict):
 
 
 class RoomNotLive(Conflict):
-    """Nothing is published yet; come back in ``retry_after_s``."""
+    """No picture flows in the room now; come back later (in ``retry_after_s``, where it is known)."""
 
     code = "room-not-live"
 

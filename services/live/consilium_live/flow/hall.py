@@ -108,6 +108,11 @@ class Hall:
         """Say whether a modality track delivers packets."""
         return any(t.source == "modality" and t.state is TrackState.LIVE for t in self.tracks.values())
 
+    def delivers(self, site_id: str) -> bool:
+        """Say whether this site's own picture delivers packets."""
+        tracks = (t for t in self.tracks.values() if t.kind == "video" and t.site_id is not None)
+        return any(t.site_id == site_id and t.state is TrackState.LIVE for t in tracks)
+
     @property
     def participants(self) -> int:
         """Return how many people are connected."""
