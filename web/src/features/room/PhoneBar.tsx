@@ -22,6 +22,7 @@ export function PhoneBar(props: BarProps) {
   const { session } = props;
   const on = session.microphone.value;
   const waiting = session.chat.value.length;
+  const block = session.captureBlock.value;
   return (
     <nav className="phone-bar" aria-label={r('room')}>
       {may('room.speak') && (
@@ -43,7 +44,13 @@ export function PhoneBar(props: BarProps) {
         />
       )}
       {may('room.capture') && (
-        <BarButton path={GLYPHS.still} label={r('still')} testId="btn-still" onClick={props.onStill} />
+        <BarButton
+          path={GLYPHS.still}
+          label={r('still')}
+          testId="btn-still"
+          blocked={block ? r(block) : undefined}
+          onClick={props.onStill}
+        />
       )}
       {may('study.read') && (
         <BarButton
@@ -71,6 +78,7 @@ function BarButton({
   pressed,
   testId,
   danger,
+  blocked,
   onClick,
 }: {
   path: string;
@@ -78,6 +86,8 @@ function BarButton({
   pressed?: boolean;
   testId: string;
   danger?: boolean;
+  /** Words that say why it cannot be used now. */
+  blocked?: string | undefined;
   onClick: () => void;
 }) {
   return (
@@ -87,6 +97,8 @@ function BarButton({
       data-testid={testId}
       data-on={pressed}
       data-danger={danger || undefined}
+      disabled={blocked !== undefined}
+      title={blocked}
       onClick={onClick}
     >
       <Glyph path={path} />

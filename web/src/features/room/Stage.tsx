@@ -126,7 +126,9 @@ export function Stage(props: Props) {
         latency_ms: captured !== null && last ? latencyMs(captured, last.shown_ms, session.offset_ms) : null,
         fps,
       });
-      setStanding(stand(session, watch.current?.age() ?? null, held));
+      const now = stand(session, watch.current?.age() ?? null, held);
+      setStanding(now);
+      session.standing.value = now.kind;
     };
     tick();
     const timer = setInterval(tick, TICK_MS);

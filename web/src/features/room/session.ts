@@ -28,6 +28,7 @@ import { RoomLink, type LinkState } from '@/lib/rtc/signalling';
 import { StrokeBook } from '@/lib/rtc/strokes';
 import { Subscriber } from '@/lib/rtc/subscriber';
 import { chooseTracks } from '@/lib/rtc/tracks';
+import { captureBlock, type Standing } from './standing';
 
 export interface LaserDot {
   track_id: string;
@@ -70,6 +71,11 @@ export class RoomSession {
     );
     return pictures.find((track) => this.receivers.value.has(track.id)) ?? pictures[0] ?? null;
   });
+
+  /** How the picture stands; the stage tells. */
+  readonly standing = signal<Standing['kind']>('connecting');
+  /** The word that says why nothing can be captured now, or null. */
+  readonly captureBlock = computed(() => captureBlock(this.standing.value, this.primary.value));
 
   readonly clock = new FrameClock();
   readonly strokes = new StrokeBook();
