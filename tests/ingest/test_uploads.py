@@ -85,12 +85,14 @@ async def empty(platform: Platform) -> None:
 
 
 @asynccontextmanager
-async def ingesting(platform: Platform) -> AsyncIterator[UploadIngest]:
+async def ingesting(
+    platform: Platform, keep: timedelta = timedelta(hours=1), **limits: float
+) -> AsyncIterator[UploadIngest]:
     """Yield an ingest task that a test drives by hand."""
     uploads = Uploads(UploadRows(platform.database), platform.blobs, max_bytes=1 << 30, chunk_bytes=1 << 24)
     spool = Spool(platform.settings.data_dir, Budget(1 << 20), 1 << 20, 1 << 30)
     async with open_writer(platform.database, platform.blobs, platform.outbox) as writer:
-        yield UploadIngest(uploads, writer, spool, platform.audit, keep=timedelta(0))
+        yield UploadIngest(uploads, writer, spool, platform.audit, keep=keep, **limits)
 
 
 async def test_chunks_become_an_instance_with_a_receipt_and_a_capture_event(
@@ -251,7 +253,7 @@ async def test_an_upload_that_fails_by_an_error_of_ours_keeps_its_bytes(
     status = await outcome(site, url)
     assert status.problem is not None
     assert (status.state, status.problem["code"], status.problem["mend"]) == ("rejected", "corrupt", "vendor")
-    async with ingesting(any_platform) as ingest:
+    async with ingesting(any_platform, keep=timedelta(0)) as ingest:
         await ingest.sweep()
     kept = await any_platform.blobs.list("uploads/")
     assert b"".join([await any_platform.blobs.get(key) for key in kept]) == data
@@ -275,3 +277,19 @@ async def test_an_upload_waits_for_a_store_that_is_full(
         assert (await ingest.uploads.rows.get("demo", made.id)).state == "ingesting"
         await ingest.ingest(claimed)
         assert (await ingest.uploads.rows.get("demo", made.id)).state == "ingested"
+
+
+async def test_bytes_that_no_upload_counts_are_swept_after_a_while_and_counted_ones_are_not(
+    any_platform: Platform, site: httpx2.AsyncClient
+) -> None:
+    url = await create(site, b"x" * 10)
+    await patch(site, url, 0, b"x" * 5)
+    [counted] = await any_platform.blobs.list("uploads/")
+    await any_platform.blobs.put("uploads/left-by-a-kill", b"x")
+    async with ingesting(any_platform) as ingest:
+        for _ in range(2):
+            await ingest.sweep()
+        assert await any_platform.blobs.list("uploads/") == [counted, "uploads/left-by-a-kill"]
+    async with ingesting(any_platform, unclaimed_s=0) as ingest:
+        await ingest.sweep()
+    assert await any_platform.blobs.list("uploads/") == [counted]

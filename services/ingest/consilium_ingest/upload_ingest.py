@@ -46,6 +46,7 @@ class UploadIngest:
         *,
         keep: timedelta,
         poll_s: float = 5.0,
+        unclaimed_s: float = 3600.0,
     ) -> None:
         self.uploads = uploads
         self._writer = writer
@@ -53,6 +54,8 @@ class UploadIngest:
         self._audit = audit
         self._keep = keep
         self._poll_s = poll_s
+        self._unclaimed_s = unclaimed_s
+        self._unclaimed: dict[str, float] = {}  # since when we know of them
         self._attempts: Counter[str] = Counter()
 
     async def run(self) -> None:
@@ -144,11 +147,16 @@ class UploadIngest:
         )
 
     async def sweep(self) -> None:
-        """Finish removals that a killed process began, and forget uploads that nobody goes on with."""
+        """Finish removals that a killed process began; forget uploads that nobody goes on with, and bytes that no upload counts."""
         for upload_id in await self.uploads.rows.settled_with_segments():
             await self.uploads.drop_segments(upload_id)
         for upload_id in await self.uploads.rows.stale(self._keep):
             await self.uploads.drop(upload_id)
+        now = asyncio.get_running_loop().time()
+        self._unclaimed = {key: self._unclaimed.get(key, now) for key in await self.uploads.unclaimed()}
+        for key, since in self._unclaimed.items():
+            if now - since >= self._unclaimed_s:  # no sender is so long between its bytes and their row
+                await self.uploads.forget(key)
 
 
 def _receipt(known: Upload, indexed: Indexed) -> Receipt:
