@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from tests.consult.conftest import PASSWORD
 
+from consilium_consult.adapters import page
+from consilium_consult.settings import ConsultSettings, zone_of
 from consilium_core.roles import Role
+from consilium_platform.settings import SettingsInvalid
 
 NEW = {"findings": "二尖瓣反流 severe.", "impression": "Worse 加重", "recommendation": ""}
 
@@ -247,12 +251,29 @@ async def test_the_print_is_a_pdf_with_both_scripts_and_the_same_bytes_every_tim
     file = tmp_path / "report.pdf"
     file.write_bytes(prints[0].content)
     words = subprocess.run(["pdftotext", "-layout", str(file), "-"], check=True, capture_output=True, text=True).stdout
-    for expected in ("王小东", "Wang", "二尖瓣反流 moderate.", "No change 无变化", report["hash"], "签名"):
+    wanted = (
+        "王小东",
+        "Wang",
+        "二尖瓣反流 moderate.",
+        "No change 无变化",
+        report["hash"],
+        "签名",
+        "Is it worse?",
+        "UTC+0000",
+    )
+    for expected in wanted:
         assert expected in words
     fonts = subprocess.run(["pdffonts", str(file)], check=True, capture_output=True, text=True).stdout
     assert any("NotoSansSC" in line and " yes " in line for line in fonts.splitlines()), fonts
     audited = await consult.platform.audit.search("demo", action="report.print")
     assert len(audited) == 2
+
+
+def test_times_on_paper_are_those_of_the_hospitals_wall() -> None:
+    at = datetime(2030, 1, 1, 18, 30, tzinfo=UTC)
+    assert page._local(at, zone_of("Asia/Shanghai")) == "2030-01-02 02:30:00 UTC+0800"
+    with pytest.raises(SettingsInvalid, match="Mars"):
+        ConsultSettings.load(time_zone="Mars/Olympus")
 
 
 async def test_a_draft_says_on_paper_that_it_is_one(consult, tmp_path: Path) -> None:

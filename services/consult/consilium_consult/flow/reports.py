@@ -19,10 +19,24 @@ from consilium_consult.errors import (
     TransitionRefused,
     VersionNeeded,
 )
-from consilium_consult.flow.common import Desk, audit_patients, find_patient, find_report, refusals_audited
+from consilium_consult.flow.common import (
+    Desk,
+    audit_patients,
+    find_consultation,
+    find_patient,
+    find_report,
+    refusals_audited,
+)
 from consilium_consult.flow.consultations import complete
 from consilium_consult.flow.signature import check_signature, signed_content
-from consilium_consult.rows import PatientRow, ReportAddendumRow, ReportChangeRow, ReportRow, ReportVersionRow
+from consilium_consult.rows import (
+    ConsultationRow,
+    PatientRow,
+    ReportAddendumRow,
+    ReportChangeRow,
+    ReportRow,
+    ReportVersionRow,
+)
 from consilium_core.clock import iso
 from consilium_core.errors import Denied
 from consilium_core.events import EventType
@@ -211,6 +225,12 @@ async def get_report(
     check_signature(row, patient)
     await desk.platform.audit.act(who, "report.view", subject=row.id, patient_id=patient.patient_id)
     return row, patient, addenda
+
+
+async def consultation_of(desk: Desk, who: Principal, row: ReportRow) -> ConsultationRow:
+    """Return the consultation that a report answers."""
+    async with desk.platform.database.read() as session:
+        return await find_consultation(session, who, row.consultation)
 
 
 async def list_reports(
