@@ -3,6 +3,7 @@ import { Button, Icon } from '@/kit';
 import { may } from '@/lib/roles';
 import type { Capture } from '@/lib/rtc/messages';
 import { clock } from '@/lib/when';
+import { AddToReport } from './AddToReport';
 import { Glyph } from './Glyph';
 import type { RoomSession } from './session';
 import type { StageHandle } from './Stage';
@@ -56,6 +57,7 @@ export function Captures({ session, stage, openId, onOpen }: Props) {
           {[...captures].reverse().map((capture) => (
             <li key={capture.id}>
               <CaptureButton capture={capture} open={capture.id === openId} onOpen={onOpen} />
+              <AddToReport session={session} capture={capture} />
             </li>
           ))}
         </ol>
