@@ -5,6 +5,7 @@
 import { useEffect, useRef, useState } from 'react';
 import { Icon } from '@/kit';
 import { ApiError } from '@/lib/problem';
+import { reasonOf } from '@/lib/reason';
 import { naturalWindow } from './dicom';
 import { bindGestures, type DragTool } from './gestures';
 import { LiteViewport } from './lite';
@@ -165,6 +166,6 @@ function Middle({
 }
 
 function reason(error: unknown): string {
-  if (error instanceof ApiError) return error.message;
+  if (error instanceof ApiError) return reasonOf(error);
   return v('failed_decode');
 }
