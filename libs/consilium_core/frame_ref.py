@@ -52,7 +52,8 @@ def _escape(rbsp: bytes) -> bytes:
     return bytes(out)
 
 
-def _unescape(ebsp: bytes) -> bytes:
+def unescape(ebsp: bytes) -> bytes:
+    """Take emulation prevention bytes out of a NAL unit (ITU-T H.264 7.4.1)."""
     out = bytearray()
     zeros = 0
     for byte in ebsp:
@@ -74,7 +75,7 @@ def parse_sei_nal(nal: bytes) -> FrameStamp | None:
     """Return the stamp in a SEI NAL unit (no start code), or None if it holds none of ours."""
     if len(nal) < 3 or nal[0] & 0x1F != _NAL_SEI:
         return None
-    data = _unescape(nal[1:])
+    data = unescape(nal[1:])
     at = 0
     while at + 2 <= len(data) and data[at] != 0x80:
         payload_type = size = 0

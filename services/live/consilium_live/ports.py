@@ -81,6 +81,7 @@ class TrackFacts:
     viewers: int
     last_packet_at: float | None  # monotonic seconds
     last_keyframe_at: float | None
+    size: tuple[int, int] | None = None  # width and height in pixels of the newest keyframe's picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,10 @@ class MediaListener(Protocol):
         """Its publisher is gone; viewers of the track are kept, for a publisher who comes back with the same id."""
         ...
 
+    def track_sized(self, track: TrackFacts) -> None:
+        """A picture's size is known now, or it changed with a keyframe."""
+        ...
+
     def session_connected(self, session_id: str) -> None:
         """ICE and DTLS are done; media can flow."""
         ...
@@ -170,7 +175,7 @@ class MediaListener(Protocol):
         ...
 
     def frame_mapped(self, track_id: str, rtp_timestamp: int, stamp: FrameStamp) -> None:
-        """The site said which frame this RTP timestamp is (SEI before a keyframe)."""
+        """The publisher said which frame this RTP timestamp is (SEI in a keyframe's access unit); once per timestamp."""
         ...
 
 

@@ -11,11 +11,14 @@ import pytest
 from aiortc.rtcdtlstransport import SRTP_AES128_CM_SHA1_80
 
 from consilium_core.errors import Conflict, Exhausted, Invalid, NotFound, Unavailable
+from consilium_core.frame_ref import FrameStamp, sei_nal
 from consilium_live.media import MediaPlane
 from consilium_live.media.dtls import DtlsIdentity
 from consilium_live.ports import MediaSettings, TrackState
 from consilium_testkit.light_peer import LightPeer
 from consilium_testkit.media import EncodedVideo, Listener, Publisher, Tone, Viewer, until
+
+from .test_pictures import sps_of
 
 OpenRoom = Callable[..., Any]
 
@@ -40,6 +43,8 @@ async def test_video_and_audio_reach_two_viewers(room: Any, listener: Listener, 
     assert facts["cine"].keyframes >= 1
     assert facts["cine"].viewers == 2
     assert ("track_started", "cine") in listener.events
+    assert facts["cine"].size == (320, 240)
+    assert listener.events.count(("track_sized:(320, 240)", "cine")) == 1
     stats = room.plane.stats()
     assert (stats.sessions, stats.tracks, stats.sink_failures, stats.dropped_packets) == (3, 2, 0, 0)
     assert room.plane.tracks("another room") == ()
@@ -92,6 +97,28 @@ async def test_the_frame_map_names_keyframes_by_the_publishers_timestamps(room: 
     assert (track_id, stamp.media_epoch) == ("cine", 7)
     assert (at - first_at) % (1 << 32) == (stamp.frame_no - first.frame_no) * 3000
     assert stamp.captured_at_us == 1_700_000_000_000_000 + stamp.frame_no
+
+
+async def test_rs_16_a_stamp_is_told_once_per_timestamp_and_only_of_a_keyframe(room: Any, listener: Listener) -> None:
+    publisher = await light_publisher(room, DtlsIdentity())
+    sei = sei_nal(FrameStamp(7, 1, 1))
+    sps = sps_of((640, 480), "Baseline")
+    aggregate = b"\x78" + b"".join(struct.pack("!H", len(nal)) + nal for nal in (sps, sei))
+    pictures = [
+        (sei, b"\x41" + bytes(50)),  # a stamp without a keyframe says nothing
+        (sei, b"\x65" + bytes(50), b"\x65" + bytes(50)),
+        (b"\x65" + bytes(50), sei, sei),
+        (aggregate, aggregate, sei),
+    ]
+    numbers = iter(range(100, 200))
+    for number, payloads in enumerate(pictures):
+        for payload in payloads:
+            head = struct.pack("!BBHII", 0x80, 102, next(numbers), number * 3000, publisher.ssrc)
+            publisher.send_rtp(head + payload)
+    track = room.plane._tracks.by_id
+    await until(lambda: "cine" in track and track["cine"].packets == 11, "all packets")
+    assert [at for _, at, _ in listener.stamps] == [3000, 6000, 9000]
+    assert track["cine"].size == (640, 480)
 
 
 async def test_renegotiation_adds_a_track_on_the_same_transport(room: Any) -> None:

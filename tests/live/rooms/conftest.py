@@ -179,6 +179,11 @@ class ScriptedPlane:
             self.listeners[facts.track_id].track_ended(self.known[facts.track_id])
         self.listeners[session_id].session_disconnected(session_id, "timeout")
 
+    def measure(self, track_id: str, size: tuple[int, int]) -> None:
+        """A keyframe tells its size."""
+        facts = self.known[track_id] = replace(self.known[track_id], size=size)
+        self.listeners[track_id].track_sized(facts)
+
     def map_frame(self, track_id: str, rtp_timestamp: int, stamp: FrameStamp) -> None:
         self.listeners[track_id].frame_mapped(track_id, rtp_timestamp, stamp)
 

@@ -370,6 +370,32 @@ async def test_rs_15_the_second_encode_is_ordered_again_until_it_comes_and_stopp
     assert [a.codec for a in room.gateway.of_type("stream.stop")] == ["vp8"]  # type: ignore[union-attr]
 
 
+async def test_rs_10_each_encode_tells_its_own_size_and_a_camera_none(room: LiveService) -> None:
+    async with room.socket() as socket:
+        me = (await socket.hello(room.token(Role.SPECIALIST)))["self"]["id"]
+        await socket.send(type="publish", id="p", sdp=offer("sendonly:vp8"), sources={"0": "camera"})
+        await room.whip(offer("sendonly:vp8"))
+        await until(lambda: "demo-vp8" in room.context.halls.open("demo", "demo").tracks, "the second encode")
+        room.plane.measure(f"{me}-cam", (640, 480))
+        room.plane.measure("demo-h264", (1920, 1080))
+        room.plane.measure("demo-vp8", (1280, 720))
+        await until(
+            lambda: [m for m in socket.received if m["type"] == "tracks"][-1]["tracks"][1].get("width") == 1280, "sizes"
+        )
+        last = [m for m in socket.received if m["type"] == "tracks"][-1]["tracks"]
+        assert [(t.get("width"), t.get("height")) for t in last] == [(1920, 1080), (1280, 720), (None, None)]
+
+
+async def test_rs_16_a_cameras_claims_of_frames_are_not_told(room: LiveService) -> None:
+    async with room.socket() as socket:
+        me = (await socket.hello(room.token(Role.OPERATOR)))["self"]["id"]
+        await socket.send(type="publish", id="p", sdp=offer("sendonly:h264"), sources={"0": "camera"})
+        await socket.next("published")
+        room.plane.map_frame(f"{me}-cam", 1, FrameStamp(3, 99, 1))
+        room.plane.map_frame("demo-h264", 2, FrameStamp(3, 99, 1))
+        assert (await socket.next("frame_map"))["track_id"] == "demo-h264"
+
+
 async def test_rs_16_frame_maps_reach_everybody(room: LiveService) -> None:
     async with room.socket() as socket:
         await socket.hello(room.token(Role.TRAINEE))

@@ -66,6 +66,27 @@ async def test_rs_20_more_points_of_a_known_stroke_extend_it_and_its_life(room: 
         assert welcome["strokes"][0]["points"] == [[1.5, 2.0], [3.0, 4.0], [5.0, 6.0]]
 
 
+async def test_rs_20_a_stroke_and_a_laser_name_the_size_of_their_picture(room: LiveService) -> None:
+    async with room.socket() as drawer:
+        await drawer.hello(room.token(Role.OPERATOR))
+        await drawer.send(type="stroke", stroke=pen("early"))
+        assert "picture" not in (await drawer.next("stroke"))["stroke"], "no keyframe has told yet"
+        room.plane.measure("demo-h264", (1920, 1080))
+        await drawer.send(type="stroke", stroke=pen("full"))
+        assert (await drawer.next("stroke"))["stroke"]["picture"] == [1920, 1080]
+        room.plane.measure("demo-h264", (1280, 720))
+        await drawer.send(type="stroke", stroke=pen("full", points=[[5, 6]]))
+        assert (await drawer.next("stroke"))["stroke"]["picture"] == [1920, 1080], "it goes on as it was begun"
+        await drawer.send(type="stroke", stroke=pen("full", points=[[5, 6]], picture=[1280, 720]))
+        assert (await drawer.next("error"))["code"] == "conflict"
+        await drawer.send(type="stroke", stroke=pen("own", picture=[640, 480]))
+        assert (await drawer.next("stroke"))["stroke"]["picture"] == [640, 480]
+        await drawer.send(type="laser", track_id="demo-h264", x=1, y=2)
+        assert (await drawer.next("laser"))["picture"] == [1280, 720]
+        await drawer.send(type="laser", track_id="demo-h264", x=1, y=2, picture=[1920, 1080])
+        assert (await drawer.next("laser"))["picture"] == [1920, 1080]
+
+
 async def test_rs_20_unpinned_strokes_end_after_8_s_and_pinned_ones_stay(room: LiveService) -> None:
     async with room.socket() as drawer, room.socket() as late:
         await drawer.hello(room.token(Role.OPERATOR))
@@ -90,6 +111,8 @@ async def test_rs_20_unpinned_strokes_end_after_8_s_and_pinned_ones_stay(room: L
         ({"tool": "text", "text": "x" * 201}, "malformed"),
         ({"frame": {}}, "malformed"),
         ({"id": ""}, "malformed"),
+        ({"picture": [0, 720]}, "malformed"),
+        ({"picture": [1280]}, "malformed"),
         ({"track_id": "elsewhere-h264"}, "invalid"),
     ],
 )

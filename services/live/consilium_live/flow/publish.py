@@ -73,7 +73,7 @@ def _track(context: LiveContext, room: Room, principal: Principal, prefix: str, 
         id=facts.track_id, kind=facts.kind, source="modality", codec=facts.codec.name,
         label=room.site_name if site else principal.name, session_id=facts.session_id, state=facts.state,
         since=context.clock.now(), group=f"{prefix}-picture" if facts.kind == "video" else None,
-        site_id=principal.subject if site else None,
+        site_id=principal.subject if site else None, size=facts.size,
     )  # fmt: skip
 
 

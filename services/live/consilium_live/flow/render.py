@@ -27,6 +27,7 @@ def track_wire(track: RoomTrack) -> TrackWire:
     return TrackWire(
         id=track.id, kind=track.kind, source=track.source, codec=track.codec, group=track.group,
         participant_id=track.participant_id, site_id=track.site_id, label=track.label, state=track.state.value,
+        width=track.size[0] if track.size else None, height=track.size[1] if track.size else None,
     )  # fmt: skip
 
 
@@ -39,8 +40,8 @@ def stroke_wire(stroke: Stroke, points: Sequence[Point]) -> StrokeWire:
     """Return RS-20's stroke with ``points``: all of them, or only the new ones of an extension."""
     draft = stroke.draft
     return StrokeWire(
-        id=draft.id, tool=draft.tool, track_id=draft.track_id, points=list(points), text=draft.text or None,
-        frame=draft.frame, pinned=draft.pinned, participant_id=stroke.participant_id, color=stroke.color,
+        id=draft.id, tool=draft.tool, track_id=draft.track_id, points=list(points), picture=draft.picture,
+        text=draft.text or None, frame=draft.frame, pinned=draft.pinned, participant_id=stroke.participant_id, color=stroke.color,
         at=stroke.at, expires_at=stroke.expires_at,
     )  # fmt: skip
 

@@ -43,7 +43,7 @@ class TrackRegistry:
         idle = [t for t in self.by_id.values() if t.state is TrackState.ENDED and not t.sinks]
         for track in idle[: max(0, len(idle) - _ENDED_KEPT)]:
             self._drop(self.by_id.pop(track.track_id))
-        made = Track(track_id, codec, room_id, self._wires, self._framed, self._first)
+        made = Track(track_id, codec, room_id, self._wires, self._framed, self._first, self._sized)
         self.by_id[track_id] = made
         return made
 
@@ -91,6 +91,9 @@ class TrackRegistry:
 
     def _framed(self, track: Track, rtp_timestamp: int, stamp: FrameStamp) -> None:
         tell(self._listener_of(track), "frame_mapped", track.track_id, rtp_timestamp, stamp)
+
+    def _sized(self, track: Track) -> None:
+        tell(self._listener_of(track), "track_sized", track.facts())
 
     def _first(self, track: Track) -> None:
         """A packet came for a track that was waiting or stalled."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from consilium_core.frame_ref import FrameStamp, parse_sei_nal
-from consilium_live.media import rtp
+from consilium_live.media import picture, rtp
 from consilium_live.media.egress import Fanout, Packet, in_groups
 from consilium_live.media.ingress import Ingress
 from consilium_live.media.rtcp import SenderInfo
@@ -42,6 +42,7 @@ class Track:
         wires: Wires,
         on_frame: Callable[[Track, int, FrameStamp], None],
         on_first: Callable[[Track], None],
+        on_size: Callable[[Track], None],
     ) -> None:
         self.track_id = track_id
         self.codec = codec
@@ -57,6 +58,7 @@ class Track:
         self.ingress: Ingress | None = None
         self.state = TrackState.WAITING
         self.packets = self.bytes = self.keyframes = 0
+        self.size: picture.Size | None = None  # of the newest keyframe; kept over a change of the publisher
         self.last_packet_at: float | None = None
         self.last_keyframe_at: float | None = None
         self.sinks: list[Sink] = []
@@ -65,6 +67,7 @@ class Track:
         self._stats = wires.stats
         self._on_frame = on_frame
         self._on_first = on_first
+        self._on_size = on_size
         self._is_key = {"H264": rtp.h264_is_key, "VP8": rtp.vp8_is_key}.get(codec.name)
         size = wires.settings.history_packets if self.kind == "video" else _AUDIO_HISTORY
         self._mask = size - 1
@@ -79,6 +82,7 @@ class Track:
         self._frame_timestamp = -1
         self._frame_start = 0
         self._frame_is_key = False
+        self._frame_stamp: FrameStamp | None = None
         self._entry: int | None = None  # index where the newest group of pictures begins
         self._offset: int | None = None  # what is added to the ingress's extended sequence numbers
         self._pli_at = float("-inf")
@@ -142,18 +146,34 @@ class Track:
             self._frame_timestamp = packet.timestamp
             self._frame_start = packet.number
             self._frame_is_key = False
-        payload = packet.payload
-        if self.codec.name == "H264" and rtp.h264_may_hold_sei(payload):
-            for nal in rtp.h264_nals(payload):
-                stamp = parse_sei_nal(nal)
-                if stamp is not None:
-                    self._on_frame(self, packet.timestamp, stamp)
-        if not self._frame_is_key and self._is_key is not None and self._is_key(payload):
+            self._frame_stamp = None
+        payload, stamped = packet.payload, self._frame_stamp is not None
+        if self.codec.name == "H264" and rtp.h264_may_hold_headers(payload):
+            self._read_headers(payload)
+        was_key = self._frame_is_key
+        if not was_key and self._is_key is not None and self._is_key(payload):
             self._frame_is_key = True
+            if self.codec.name == "VP8":
+                self._measure(picture.vp8_size(payload))
             self.keyframes += 1
             self.last_keyframe_at = now
             self._entry = self._frame_start
             self._pli_wanted = False
+        # RS-16: once per RTP timestamp, and only of a keyframe; the stamp comes before or after what makes it one
+        if self._frame_stamp is not None and self._frame_is_key and not (was_key and stamped):
+            self._on_frame(self, packet.timestamp, self._frame_stamp)
+
+    def _read_headers(self, payload: bytes) -> None:
+        """Take the site's stamp and the picture's size from the NAL units before the slices."""
+        for nal in rtp.h264_nals(payload):
+            self._measure(picture.h264_size(nal))
+            if self._frame_stamp is None:
+                self._frame_stamp = parse_sei_nal(nal)
+
+    def _measure(self, size: picture.Size | None) -> None:
+        if size is not None and size != self.size:
+            self.size = size
+            self._on_size(self)
 
     def end(self) -> None:
         """The publisher has gone; sinks stay for a successor."""
@@ -319,4 +339,5 @@ class Track:
             viewers=len(self.sinks),
             last_packet_at=self.last_packet_at,
             last_keyframe_at=self.last_keyframe_at,
+            size=self.size,
         )

@@ -14,6 +14,7 @@ from consilium_live.wire.common import Ask
 IdText = Annotated[str, Field(min_length=1, max_length=64)]
 SdpText = Annotated[str, Field(min_length=1, max_length=131_072)]
 Pixel = Annotated[float, Field(ge=-8192, le=8192, allow_inf_nan=False)]
+Side = Annotated[int, Field(ge=1, le=16384)]
 Mid = Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -101,12 +102,13 @@ class Candidate(Ask):
 
 
 class StrokeAsk(Ask):
-    """The drawn part of RS-20."""
+    """The drawn part of RS-20; ``picture`` is the size of the picture whose pixels ``points`` are."""
 
     id: IdText
     tool: Literal["pen", "arrow", "ellipse", "text"]
     track_id: IdText
     points: list[tuple[Pixel, Pixel]] = Field(min_length=1, max_length=MAX_POINTS)
+    picture: tuple[Side, Side] | None = None
     text: str | None = Field(default=None, max_length=200)
     frame: FrameRef
     pinned: bool = False
@@ -145,6 +147,7 @@ class Laser(Ask):
     track_id: IdText
     x: Pixel | None = None
     y: Pixel | None = None
+    picture: tuple[Side, Side] | None = None
     off: bool = False
 
     @model_validator(mode="after")

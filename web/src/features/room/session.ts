@@ -18,6 +18,7 @@ import type {
   Laser,
   LiveRoom,
   Participant,
+  PictureSize,
   ServerMessage,
   StrokeDraft,
   Track,
@@ -34,6 +35,7 @@ export interface LaserDot {
   track_id: string;
   x: number;
   y: number;
+  picture?: PictureSize | undefined;
   color: string;
   name: string;
   at_ms: number;
@@ -161,10 +163,12 @@ export class RoomSession {
   }
 
   /** Point; dropped when the link is behind. */
-  point(trackId: string, at: [number, number] | null): void {
+  point(trackId: string, at: [number, number] | null, picture: PictureSize): void {
     if (this.wire.backlog > 4_096) return;
     this.wire.send(
-      at ? { type: 'laser', track_id: trackId, x: at[0], y: at[1] } : { type: 'laser', track_id: trackId, off: true },
+      at
+        ? { type: 'laser', track_id: trackId, x: at[0], y: at[1], picture }
+        : { type: 'laser', track_id: trackId, off: true },
     );
   }
 
@@ -284,6 +288,7 @@ export class RoomSession {
         track_id: message.track_id,
         x: message.x,
         y: message.y,
+        picture: message.picture,
         color: person?.color ?? '#fff',
         name: person?.name ?? '',
         at_ms: Date.now(),
