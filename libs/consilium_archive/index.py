@@ -19,7 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from consilium_archive.errors import InstanceConflict, PatientMismatch
-from consilium_archive.rows import Row, event_data, instance_row, merged, series_row, study_row
+from consilium_archive.rows import Row, event_data, instance_row, merged, patient_columns, series_row, study_row
 from consilium_archive.stages import Indexed, Stored
 from consilium_archive.tables import instance, series, study
 from consilium_core.errors import ConsiliumError
@@ -47,7 +47,14 @@ def _statements(dialect: str) -> _Statements:
     return _Statements(
         new_study.on_conflict_do_update(
             index_elements=["tenant_id", "study_uid"], set_={"updated_at": new_study.excluded.updated_at}
-        ).returning(study.c.id, study.c.patient_id, study.c.modalities, study.c.sop_classes, study.c.instance_count),
+        ).returning(
+            study.c.id,
+            study.c.patient_id,
+            study.c.issuer,
+            study.c.modalities,
+            study.c.sop_classes,
+            study.c.instance_count,
+        ),
         upsert(instance)
         .on_conflict_do_nothing(index_elements=["tenant_id", "sop_instance_uid"])
         .returning(instance.c.tenant_id, instance.c.sop_instance_uid),
@@ -84,9 +91,11 @@ def index_group(session: Session, group: Sequence[Stored]) -> list[Outcome]:
             outcomes[number] = refusal
         else:
             wanted.setdefault((tenant, header.sop_instance_uid), number)
+            _learn(studies[tenant, header.study_uid], stored)
     fresh = _insert_instances(session, [group[n] for n in wanted.values()], at)
     indexed = [group[n] for key, n in wanted.items() if key in fresh]
     _count(session, indexed, studies, at)
+    _name_patients(session, indexed, studies)
     if indexed:
         session.execute(insert(outbox), [_event(stored) for stored in indexed])
     for key in fresh:
@@ -108,14 +117,44 @@ def _claim_studies(session: Session, group: Sequence[Stored], at: datetime) -> d
     return known
 
 
+def _patient(stored: Stored) -> tuple[str, str]:
+    """Return the Patient ID and its issuer as the index holds them."""
+    header = stored.validated.header
+    return header.patient_id[:128], header.issuer_of_patient_id[:128]
+
+
 def _wrong_patient(known: Row, stored: Stored) -> PatientMismatch | None:
-    mine = stored.validated.header.patient_id[:128]
-    if not mine or not known["patient_id"] or mine == known["patient_id"]:
+    """Return the refusal of another patient's instance; an empty id or issuer, on either side, contradicts nothing."""
+    patient_id, issuer = _patient(stored)
+    if not patient_id or not known["patient_id"]:
+        return None
+    if patient_id == known["patient_id"] and (not issuer or not known["issuer"] or issuer == known["issuer"]):
         return None
     return PatientMismatch(
-        "The study is stored for another patient id. Correct Patient ID (0010,0020) or Study Instance UID at the sender.",
+        "The study is stored for another patient id or issuer. Correct Patient ID (0010,0020), Issuer of Patient ID (0010,0021) or "
+        "Study Instance UID at the sender.",
         study_uid=stored.validated.header.study_uid,
     )
+
+
+def _learn(known: Row, stored: Stored) -> None:
+    """Let the first instance that names the patient of a study name it for all that follow."""
+    patient_id, issuer = _patient(stored)
+    if patient_id and (not known["patient_id"] or (issuer and not known["issuer"])):
+        known |= {"patient_id": patient_id, "issuer": issuer, "named": True}
+
+
+def _name_patients(session: Session, indexed: list[Stored], studies: dict[StudyKey, Row]) -> None:
+    """Write the patient into studies that were stored without one (an emergency, say); once: nobody else's is taken from then on."""
+    for stored in indexed:
+        tenant, header = stored.validated.received.tenant, stored.validated.header
+        known = studies[tenant, header.study_uid]
+        if "named" in known and _patient(stored) == (known["patient_id"], known["issuer"]):
+            del known["named"]
+            of_study = study.c.id == known["id"]
+            was = session.execute(select(study.c.attributes, study.c.search_text).where(of_study)).one()
+            named = update(study).where(of_study).values(patient_columns(header, was.attributes, was.search_text))
+            session.execute(named.execution_options(synchronize_session=False))
 
 
 def _insert_instances(session: Session, group: list[Stored], at: datetime) -> set[tuple[str, str]]:

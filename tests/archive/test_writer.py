@@ -131,6 +131,63 @@ async def test_one_study_never_mixes_two_patients(writer: ArchiveWriter, reader:
     assert found["00201208"]["Value"] == [1]
 
 
+async def test_a_study_without_a_patient_id_takes_the_first_one_that_is_named_and_no_other(
+    writer: ArchiveWriter, reader: ArchiveReader
+) -> None:
+    study = new_uid()
+
+    async def send(**patient: str) -> Indexed:
+        return await writer.store(Received("demo", ct_instance(side=8, StudyInstanceUID=study, **patient)))
+
+    await send(PatientID="", PatientName="Unknown", StudyDescription="Trauma")
+    await send(PatientID="P2", PatientName="Li^Na", PatientSex="F", StudyDescription="Second")
+    for other in ("P3", "P1"):
+        with pytest.raises(PatientMismatch):
+            await send(PatientID=other)
+    await send(PatientID="")
+    [found] = await studies_of(reader)
+    assert found["00201208"]["Value"] == [3]
+    assert (found["00100020"]["Value"], found["00100040"]["Value"]) == (["P2"], ["F"])
+    assert found["00100010"]["Value"] == [{"Alphabetic": "Li^Na"}]
+    assert found["00081030"]["Value"] == ["Trauma"]
+    assert await reader.patient_of("demo", study) == "P2"
+    for key, value in (("PatientID", "P2"), ("PatientName", "Li*"), ("StudyDescription", "Trauma")):
+        page = await reader.search("demo", parse_query(Level.STUDY, [(key, value)], PageRule()), Scope(), "")
+        assert page.total == 1
+
+
+async def test_the_same_patient_id_of_another_issuer_is_another_patient(
+    writer: ArchiveWriter, reader: ArchiveReader
+) -> None:
+    study = new_uid()
+
+    async def send(issuer: str | None) -> Indexed:
+        return await writer.store(
+            Received("demo", ct_instance(side=8, StudyInstanceUID=study, IssuerOfPatientID=issuer))
+        )
+
+    for issuer in (None, "A", None, "A"):
+        await send(issuer)
+    with pytest.raises(PatientMismatch):
+        await send("B")
+    [found] = await studies_of(reader)
+    assert (found["00100021"]["Value"], found["00201208"]["Value"]) == (["A"], [4])
+
+
+async def test_a_study_takes_one_patient_from_senders_that_name_several_at_once(
+    any_platform: Platform, writer: ArchiveWriter, reader: ArchiveReader
+) -> None:
+    study = new_uid()
+    await writer.store(Received("demo", ct_instance(side=8, StudyInstanceUID=study, PatientID="")))
+    files = [ct_instance(side=8, StudyInstanceUID=study, PatientID=f"P{n}") for n in range(6)]
+    async with open_writer(any_platform.database, any_platform.blobs, any_platform.outbox) as other:
+        sent = ((writer, other)[n % 2].store(Received("demo", file)) for n, file in enumerate(files))
+        answers = await asyncio.gather(*sent, return_exceptions=True)
+    [stored] = [answer for answer in answers if isinstance(answer, Indexed)]
+    assert sum(isinstance(answer, PatientMismatch) for answer in answers) == 5
+    assert await reader.patient_of("demo", study) == stored.patient_id
+
+
 async def test_tenants_do_not_see_each_other_even_with_equal_uids(writer: ArchiveWriter, reader: ArchiveReader) -> None:
     data = ct_instance(side=8)
     study = uids_of(data)[0]
