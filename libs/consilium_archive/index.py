@@ -227,6 +227,21 @@ def stored_already(session: Session, tenant: str, uids: list[str]) -> dict[tuple
     return there
 
 
+_PATIENT = select(study.c.patient_id, study.c.issuer).where(
+    study.c.tenant_id == bindparam("tenant"), study.c.study_uid == bindparam("uid")
+)
+
+
+def judge(session: Session, stored: Stored) -> Outcome | None:
+    """Return the answer that is certain before the object is indexed: here already, or refused for good; None: it may be stored."""
+    tenant, header = stored.validated.received.tenant, stored.validated.header
+    there = stored_already(session, tenant, [header.sop_instance_uid])
+    if there:
+        return decide(stored, there)
+    known = session.execute(_PATIENT, {"tenant": tenant, "uid": header.study_uid}).mappings().first()
+    return _wrong_patient(dict(known), stored) if known is not None else None
+
+
 def decide(stored: Stored, there: dict[tuple[str, str], Any]) -> Outcome:
     """Return success for an object that is indexed with the same bytes, else the conflict."""
     valid = stored.validated

@@ -16,10 +16,10 @@ from functools import partial
 
 import structlog
 
-from consilium_archive.index import Outcome, decide, index_group, stored_already
+from consilium_archive.index import Outcome, index_group, judge
 from consilium_archive.prepare import prepare
 from consilium_archive.stages import Indexed, Received, Stored, Validated, original_key
-from consilium_core.errors import ConsiliumError, Corrupt, Exhausted, Unavailable
+from consilium_core.errors import Conflict, ConsiliumError, Corrupt, Exhausted, Unavailable
 from consilium_dicom.validate import DecodeFrames
 from consilium_platform.blobs import BlobStore
 from consilium_platform.outbox import OutboxRelay
@@ -81,14 +81,13 @@ class ArchiveWriter:
         return await loop.run_in_executor(self._pool, prepare, received, self.limits.decode)
 
     async def keep(self, valid: Validated) -> Stored | Indexed:
-        """Put the object's bytes into the store; an instance that is here already is answered at once."""
-        received, uid = valid.received, valid.header.sop_instance_uid
+        """Put the object's bytes into the store; an instance that is here already or can't be taken is answered at once."""
+        received = valid.received
         stored = Stored(valid, original_key(received.tenant, valid.sha256))
-        there = await self._database.query(partial(stored_already, tenant=received.tenant, uids=[uid]))
-        if there:
-            known = decide(stored, there)
-            if isinstance(known, ConsiliumError):
-                raise known
+        known = await self._database.query(partial(judge, stored=stored))
+        if isinstance(known, ConsiliumError):
+            raise known
+        if known is not None:
             return known
         if received.data is not None:
             await self._blobs.put(stored.key, received.data, "application/dicom")
@@ -97,14 +96,27 @@ class ArchiveWriter:
         return stored
 
     async def index(self, stored: Stored) -> Indexed:
-        """Wait for the group commit that holds this object."""
+        """Wait for the group commit that holds this object; the bytes of a refused one are removed."""
         done: asyncio.Future[Indexed] = asyncio.get_running_loop().create_future()
         try:
             self._queue.put_nowait((stored, done))
         except asyncio.QueueFull:
             raise ArchiveBusy("The archive is busy. Send the object again in a moment.", retry_after_s=2.0) from None
-        async with asyncio.timeout(60):
-            return await done
+        try:
+            async with asyncio.timeout(60):
+                return await done
+        except Conflict:
+            await self._forget(stored)
+            raise
+
+    async def _forget(self, stored: Stored) -> None:
+        """Remove refused bytes if they are refused for good: then nobody refers to them, nor is about to, whoever sends them again."""
+        try:
+            known = await self._database.query(partial(judge, stored=stored))
+            if isinstance(known, ConsiliumError):
+                await self._blobs.delete(stored.key)
+        except (Unavailable, Exhausted) as problem:
+            log.warning("refused_bytes_left", error=type(problem).__name__)
 
     async def run(self) -> None:
         """Commit groups until cancelled."""

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from consilium_archive.errors import InstanceConflict, InstanceRejected, NotArchived, PatientMismatch, StudyMismatch
 from consilium_archive.query import Level, PageRule, parse_query
 from consilium_archive.reader import ArchiveReader, Scope
-from consilium_archive.stages import Indexed, Origin, Received
+from consilium_archive.stages import Indexed, Origin, Received, Stored
 from consilium_archive.tables import instance
 from consilium_archive.writer import ArchiveWriter, open_writer
 from consilium_core.ids import new_uid
@@ -154,6 +154,39 @@ async def test_a_study_without_a_patient_id_takes_the_first_one_that_is_named_an
     for key, value in (("PatientID", "P2"), ("PatientName", "Li*"), ("StudyDescription", "Trauma")):
         page = await reader.search("demo", parse_query(Level.STUDY, [(key, value)], PageRule()), Scope(), "")
         assert page.total == 1
+
+
+async def test_bytes_of_another_patient_are_refused_before_they_are_stored_and_leave_nothing(
+    any_platform: Platform, writer: ArchiveWriter, reader: ArchiveReader
+) -> None:
+    study = new_uid()
+    mine, other = (ct_instance(side=8, StudyInstanceUID=study, PatientID=patient) for patient in ("P1", "P2"))
+    late = await writer.keep(await writer.validate(Received("demo", other)))  # nothing is known of the study yet
+    assert isinstance(late, Stored)
+    await writer.store(Received("demo", mine))
+    assert len(await any_platform.blobs.list("originals/")) == 2
+    with pytest.raises(PatientMismatch):
+        await writer.index(late)
+    [place] = await reader.places("demo", Scope(study))
+    assert await any_platform.blobs.list("originals/") == [place.key]
+    with pytest.raises(PatientMismatch):
+        await writer.keep(await writer.validate(Received("demo", other)))
+    assert await any_platform.blobs.list("originals/") == [place.key]
+
+
+async def test_other_bytes_under_a_uid_that_is_taken_meanwhile_leave_nothing(
+    any_platform: Platform, writer: ArchiveWriter, reader: ArchiveReader
+) -> None:
+    sop = new_uid()
+    files = [ct_instance(side=8, seed=n, SOPInstanceUID=sop) for n in (1, 2)]
+    kept = [await writer.keep(await writer.validate(Received("demo", file))) for file in (*files, files[0])]
+    first, second, again = [one for one in kept if isinstance(one, Stored)]
+    assert (await writer.index(first)).fresh
+    with pytest.raises(InstanceConflict):
+        await writer.index(second)
+    assert not (await writer.index(again)).fresh
+    assert await any_platform.blobs.list("originals/") == [first.key]
+    assert await any_platform.blobs.get(first.key) == files[0]
 
 
 async def test_the_same_patient_id_of_another_issuer_is_another_patient(
