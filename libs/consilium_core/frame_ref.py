@@ -9,12 +9,15 @@ from __future__ import annotations
 import struct
 import uuid
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 SEI_UUID = uuid.UUID("6f1b5f0e-7c0b-4f6a-9c38-3c0f2f7d9a11").bytes
 _SEI_BODY = struct.Struct("!IIQ")  # media epoch, frame number, capture time in UTC microseconds
 _NAL_SEI = 6
+U32 = Annotated[int, Field(ge=0, le=2**32 - 1)]
+U64 = Annotated[int, Field(ge=0, le=2**64 - 1)]
 _PAYLOAD_USER_DATA_UNREGISTERED = 5
 
 
@@ -23,11 +26,11 @@ class FrameRef(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    track_id: str
-    rtp_timestamp: int
-    media_epoch: int = 0
-    frame_no: int | None = None
-    captured_at_us: int | None = None
+    track_id: Annotated[str, Field(max_length=64)]
+    rtp_timestamp: U32
+    media_epoch: U32 = 0
+    frame_no: U32 | None = None
+    captured_at_us: U64 | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,10 @@ Tool = Literal["pen", "arrow", "ellipse", "text"]
 Point = tuple[float, float]
 LIFE = timedelta(seconds=8)
 MAX_POINTS = 2000
-MAX_STROKES = 500  # per room: a board nobody clears must not grow for ever
+MAX_STROKES = 300  # per room: a board nobody clears must not grow for ever, and every welcome carries it whole (a gateway passes on 1 MiB)
+MAX_STROKES_OF_ONE = 100  # per person, so that nobody takes the board from the others
+MAX_POINTS_ON_BOARD = 20_000
+MAX_POINTS_OF_ONE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +72,24 @@ class Board:
                 raise Conflict("This stroke was begun on a picture of another size. Draw a new one.")
             if len(known.points) + len(draft.points) > MAX_POINTS:
                 raise Invalid(f"A stroke has at most {MAX_POINTS} points.")
+            self._check_space(person, len(draft.points), fresh=False)
             known.points.extend(draft.points)
             known.draft, known.expires_at = replace(draft, picture=known.draft.picture), ends
             return known
-        if len(self._strokes) >= MAX_STROKES:
-            raise Exhausted("The board is full. Clear strokes first.")
+        self._check_space(person, len(draft.points), fresh=True)
         draft = replace(draft, picture=draft.picture or shown)
         stroke = Stroke(draft, person.id, person.user_id, person.color, at, ends, list(draft.points))
         self._strokes[draft.id] = stroke
         return stroke
+
+    def _check_space(self, person: Participant, points: int, *, fresh: bool) -> None:
+        own = [s for s in self._strokes.values() if s.user_id == person.user_id]
+        if sum(len(s.points) for s in own) + points > MAX_POINTS_OF_ONE or (fresh and len(own) >= MAX_STROKES_OF_ONE):
+            raise Exhausted("You have drawn as much as the board takes of one person. Clear your strokes first.")
+        if sum(len(s.points) for s in self._strokes.values()) + points > MAX_POINTS_ON_BOARD or (
+            fresh and len(self._strokes) >= MAX_STROKES
+        ):
+            raise Exhausted("The board is full. Clear strokes first.")
 
     def undo(self, participant_id: str) -> list[str]:
         """Take back the person's last stroke; return its id, or nothing."""

@@ -13,6 +13,8 @@ from consilium_live.flow.hall import Audience, Hall
 from consilium_live.wire.rest import CaptureWire, RoomDetail, RoomSummary, TrackWire
 from consilium_live.wire.server import ParticipantWire, StrokeWire
 
+CAPTURES_SHOWN = 200  # with a room; a room frame goes to everybody at each change
+
 
 def participant_wire(person: Participant) -> ParticipantWire:
     """Return RS-03's Participant."""
@@ -67,6 +69,11 @@ def room_summary(room: Room, hall: Hall | None) -> RoomSummary:
     )  # fmt: skip
 
 
+def newest(captures: Sequence[Capture]) -> Sequence[Capture]:
+    """Return the captures that go with every room frame; the whole list is at the captures' own address."""
+    return captures[-CAPTURES_SHOWN:]
+
+
 def room_detail(room: Room, hall: Hall | None, captures: Sequence[Capture], audience: Audience) -> RoomDetail:
     """Return one room; the patient only for an audience that may know (RS-03)."""
     summary = room_summary(room, hall)
@@ -79,4 +86,4 @@ def room_detail(room: Room, hall: Hall | None, captures: Sequence[Capture], audi
         else {}
     )  # fmt: skip
     fields = {name: getattr(summary, name) for name in RoomSummary.model_fields}
-    return RoomDetail(**fields, **known, captures=[capture_wire(capture, audience) for capture in captures])
+    return RoomDetail(**fields, **known, captures=[capture_wire(c, audience) for c in newest(captures)])

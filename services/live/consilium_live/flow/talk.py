@@ -28,6 +28,8 @@ def draw(context: LiveContext, hall: Hall, seat: Seat, ask: client.StrokeAsk) ->
     seat.principal.require(Permission.ROOM_DRAW)
     if not seat.strokes.take(context.clock.monotonic()):
         raise Exhausted("At most 25 stroke messages a second.")
+    if not seat.points.take(context.clock.monotonic(), len(ask.points)):
+        raise Exhausted("At most 2000 points a second.")
     track = hall.tracks.get(ask.track_id)
     if track is None or track.kind != "video":
         raise Invalid("There is no such picture to draw on.")
@@ -76,7 +78,7 @@ def say(context: LiveContext, hall: Hall, seat: Seat, ask: client.ChatLine) -> N
     """Say a line to everybody; the last 200 are kept (RS-23)."""
     person = seat.participant
     line = ChatWire(id=new_ulid(), participant_id=person.id, name=person.name, text=ask.text, at=context.clock.now())
-    hall.chat.append(line)
+    hall.keep_chat(line)
     hall.broadcast(ChatSaid(chat=line))
 
 
