@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from pydicom.datadict import dictionary_description
+
 from consilium_dicom import frames, sop_classes
 from consilium_dicom.codecs import decode_frame
 from consilium_dicom.errors import DicomInvalid, DicomUnreadable, TooLarge
@@ -148,6 +150,8 @@ def _plausibility(header: Header, source: Scan) -> Iterator[Finding]:
     ):
         if "\ufffd" in text:
             yield finding("text-undecodable", tag_path, name=name)
+    for tag in header.nul_tags:
+        yield finding("text-nul", f"({tag >> 16:04X},{tag & 0xFFFF:04X})", name=dictionary_description(tag))
     if any(width <= 0 for width in header.window_width):
         yield finding("window-invalid", "(0028,1051)")
     for name, tag, number in (

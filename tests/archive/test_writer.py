@@ -221,6 +221,23 @@ async def test_a_study_takes_one_patient_from_senders_that_name_several_at_once(
     assert await reader.patient_of("demo", study) == stored.patient_id
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, about the odd values it writes
+async def test_a_nul_inside_any_text_is_stored_with_a_warning_in_either_world(
+    writer: ArchiveWriter, reader: ArchiveReader
+) -> None:
+    words = (
+        "PatientName", "PatientID", "IssuerOfPatientID", "PatientSex", "StudyDescription", "SeriesDescription", "StudyID",
+        "AccessionNumber", "Modality", "BodyPartExamined", "ReferringPhysicianName", "Manufacturer", "ProtocolName",
+    )  # fmt: skip
+    file = ct_instance(side=8, StudyInstanceUID="1.2.3", **dict.fromkeys(words, "A@B")).replace(b"A@B", b"A\0B")
+    indexed = await writer.store(Received("demo", file))
+    assert "text-nul" in {warning.code for warning in indexed.warnings}
+    [found] = await studies_of(reader)
+    assert (found["00081030"]["Value"], indexed.patient_id) == (["A B"], "A B")
+    assert await reader.patient_of("demo", "1.2.3") == "A B"
+    assert len(await reader.metadata("demo", Scope("1.2.3"))) == 1
+
+
 async def test_tenants_do_not_see_each_other_even_with_equal_uids(writer: ArchiveWriter, reader: ArchiveReader) -> None:
     data = ct_instance(side=8)
     study = uids_of(data)[0]
