@@ -240,6 +240,10 @@ class MediaPlanePort(Protocol):
         """Drop the ended tracks of a room that will not come back."""
         ...
 
+    def forget_tracks(self, track_ids: Sequence[str]) -> None:
+        """Drop these ended tracks: their publisher has left and will not come back under these ids."""
+        ...
+
     def tracks(self, room_id: str | None = None) -> tuple[TrackFacts, ...]:
         """Return the tracks of a room, or all."""
         ...

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiortc.rtcdtlstransport import SRTP_AES128_CM_SHA1_80
 
+from consilium_core.clock import FakeClock
 from consilium_core.errors import Conflict, Exhausted, Invalid, NotFound, Unavailable
 from consilium_core.frame_ref import FrameStamp, sei_nal
 from consilium_live.media import MediaPlane
@@ -281,6 +282,62 @@ async def test_sequence_numbers_roll_over_for_old_and_new_viewers(room: Any) -> 
     assert [int.from_bytes(p[2:4], "big") for p in old.plain] == [n & 0xFFFF for n in range(65500, 65560)]
     assert [int.from_bytes(p[4:8], "big") for p in old.plain] == [n * 3000 for n in range(65500, 65560)]
     assert (old.refused, new.refused) == (0, 0)
+
+
+async def test_after_a_publishers_restart_nothing_is_seen_before_its_keyframe(open_room: OpenRoom) -> None:
+    clock = FakeClock()
+    room = await open_room(clock=clock, ticking=False)
+    identity = DtlsIdentity()
+    viewer_of = await light_publisher(room, identity)
+    viewer = await light_viewer(room, identity, "viewer")
+    send(viewer_of, 100, 120)
+    await until(lambda: len(viewer.plain) == 20, "the first publisher")
+    track = room.plane._tracks.by_id["cine"]
+    await room.plane.close_session("pub")
+    assert not any(track._history), "an ended track keeps no pictures"
+    clock.advance(60)
+    again = await light_publisher(room, identity)
+    send(again, 501, 510)
+    await until(lambda: track.packets == 29, "packets of the new one")
+    for _ in range(20):
+        clock.advance(1)
+        track.tick(clock.mono_s)
+    send(again, 511, 520)
+    await until(lambda: track.packets == 38, "more of them")
+    send(again, 520, 525)
+    await until(lambda: len(viewer.plain) == 25, "its keyframe and what follows")
+    assert [int.from_bytes(p[4:8], "big") for p in viewer.plain[20:]] == [n * 3000 for n in range(520, 525)]
+
+
+async def test_a_first_publisher_without_keyframes_is_sent_as_it_is_but_only_after_its_own_patience(
+    open_room: OpenRoom,
+) -> None:
+    clock = FakeClock()
+    room = await open_room(clock=clock, ticking=False)
+    identity = DtlsIdentity()
+    publisher = await light_publisher(room, identity)
+    viewer = await light_viewer(room, identity, "viewer")
+    clock.advance(60)  # the viewer was long before the first packet
+    track = room.plane._tracks.by_id["cine"]
+    send(publisher, 101, 105)
+    await until(lambda: track.packets == 4, "packets")
+    track.tick(clock.mono_s)
+    send(publisher, 105, 107)
+    await until(lambda: track.packets == 6, "more packets")
+    clock.advance(4.1)
+    track.tick(clock.mono_s)
+    send(publisher, 107, 110)
+    await until(lambda: len(viewer.plain) == 3, "what came after the patience")
+    assert viewer.plain[0][2:4] == (107).to_bytes(2, "big")
+
+
+async def test_tracks_of_who_has_left_are_forgotten(room: Any) -> None:
+    await light_publisher(room, DtlsIdentity())
+    room.plane.forget_tracks(["cine", "never there"])
+    assert [t.track_id for t in room.plane.tracks()] == ["cine"], "somebody publishes it"
+    await room.plane.close_session("pub")
+    room.plane.forget_tracks(["cine"])
+    assert room.plane.tracks() == ()
 
 
 async def test_it_works_over_ipv6(open_room: OpenRoom) -> None:

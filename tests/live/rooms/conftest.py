@@ -152,6 +152,9 @@ class ScriptedPlane:
     def forget_room(self, room_id: str) -> None:
         self.known = {k: t for k, t in self.known.items() if t.room_id != room_id}
 
+    def forget_tracks(self, track_ids: Sequence[str]) -> None:
+        self.known = {k: t for k, t in self.known.items() if k not in track_ids}
+
     async def close(self) -> None:
         self.sessions.clear()
 

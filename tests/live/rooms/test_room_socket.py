@@ -306,6 +306,7 @@ async def test_rs_13_who_leaves_takes_microphone_and_view_along(room: LiveServic
             assert len(room.plane.sessions) == 3
         await other.next("participant_left")
         assert len(room.plane.sessions) == 1
+        assert set(room.plane.known) == {"demo-h264"}
         assert [t["id"] for t in other.received if t["type"] == "tracks" for t in t["tracks"]][-1] == "demo-h264"
 
 

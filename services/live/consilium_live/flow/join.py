@@ -15,6 +15,7 @@ from consilium_live.errors import RoomEnded, RoomFull, RoomNotFound
 from consilium_live.flow.context import LiveContext
 from consilium_live.flow.hall import Audience, Hall, Seat
 from consilium_live.flow.media_events import drop_tracks
+from consilium_live.flow.media_talk import track_ids
 from consilium_live.flow.render import participant_wire, room_detail, stroke_wire, tracks_wire
 from consilium_live.flow.stream import look_at_second_encode
 from consilium_live.wire.client import Hello
@@ -118,6 +119,7 @@ async def leave(context: LiveContext, hall: Hall, seat: Seat) -> None:
         if link is not None:
             drop_tracks(context, hall, link.session_id)
             await context.plane.close_session(link.session_id)
+    context.plane.forget_tracks(list(track_ids(person.id).values()))
     hall.broadcast(ParticipantLeft(participant_id=person.id))
     context.halls.touch(hall.room_id)
     since = iso(person.joined_at)

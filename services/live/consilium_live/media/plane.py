@@ -302,6 +302,10 @@ class MediaPlane:
         """Drop the ended tracks of a room that will not come back."""
         self._tracks.forget_room(room_id)
 
+    def forget_tracks(self, track_ids: Sequence[str]) -> None:
+        """Drop ended tracks that will not come back."""
+        self._tracks.forget(track_ids)
+
     # --- endings ---
 
     def _forget(self, session: Session) -> bool:

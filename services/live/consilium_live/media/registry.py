@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -55,8 +55,14 @@ class TrackRegistry:
 
     def forget_room(self, room_id: str) -> None:
         """Drop the tracks of a room that have no publisher."""
-        for track in [t for t in self.by_id.values() if t.room_id == room_id and t.publisher is None]:
-            self._drop(self.by_id.pop(track.track_id))
+        self.forget([t.track_id for t in self.by_id.values() if t.room_id == room_id])
+
+    def forget(self, track_ids: Iterable[str]) -> None:
+        """Drop these tracks as far as they have no publisher."""
+        for track_id in track_ids:
+            track = self.by_id.get(track_id)
+            if track is not None and track.publisher is None:
+                self._drop(self.by_id.pop(track_id))
 
     def end(self, track: Track) -> None:
         """Its publisher is gone; idempotent."""

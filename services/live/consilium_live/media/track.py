@@ -28,7 +28,7 @@ _BATCH_S = 0.008
 _REPLAY_STEP = 64
 _REPLAY_PAUSE_S = 0.005
 _AUDIO_HISTORY = 64
-_KEYFRAME_PATIENCE_S = 4.0  # a stream that never shows a keyframe is sent as it is
+_KEYFRAME_PATIENCE_S = 4.0  # a first publisher's stream that has never shown a keyframe is then sent as it is
 
 
 class Track:
@@ -85,6 +85,8 @@ class Track:
         self._frame_stamp: FrameStamp | None = None
         self._entry: int | None = None  # index where the newest group of pictures begins
         self._offset: int | None = None  # what is added to the ingress's extended sequence numbers
+        self._first_at: float | None = None  # the publisher's first packet
+        self._rebound = False  # another publisher's picture went before: only a keyframe may follow it
         self._pli_at = float("-inf")
         self._pli_wanted = False
 
@@ -95,10 +97,10 @@ class Track:
         again = self.ingress is not None
         self._flush()
         self.publisher, self.publisher_id, self.mid, self.ingress = publisher, session_id, mid, ingress
-        self._offset = None
-        self._entry = None
+        self._offset = self._entry = self._first_at = None
         self._frame_timestamp = -1
         if again:
+            self._rebound = True
             self._rejoin()
             self.state = TrackState.WAITING
 
@@ -106,7 +108,6 @@ class Track:
         for sink in self.sinks:
             if sink.state is not SinkState.IDLE and self.kind == "video":
                 sink.state = SinkState.WAITING
-                sink.waiting_since = self.last_packet_at or 0.0
         self._regroup()
 
     def receive(self, packet: bytes, header: rtp.RtpHeader, now: float) -> None:
@@ -119,6 +120,7 @@ class Track:
             return
         if self._offset is None:
             self._offset = 0 if self._highest is None else self._highest + 1 - sequence
+            self._first_at = now
         index = sequence + self._offset
         payload = packet[header.begin : header.end]
         self.packets += 1
@@ -176,8 +178,9 @@ class Track:
             self._on_size(self)
 
     def end(self) -> None:
-        """The publisher has gone; sinks stay for a successor."""
+        """The publisher has gone; sinks stay for a successor, the history (megabytes) does not."""
         self._flush()
+        self._history = [None] * len(self._history)
         self.publisher = None
         self.state = TrackState.ENDED
         self._entry = None
@@ -305,8 +308,10 @@ class Track:
         waiting = [s for s in self.sinks if s.state is SinkState.WAITING]
         if self._pli_wanted or (waiting and now - self._pli_at >= 2 * self._settings.keyframe_interval_s):
             self.want_keyframe(now)
+        if self._rebound or self.keyframes or self._first_at is None or self.state is not TrackState.LIVE:
+            return  # this publisher has keyframes to wait for, or follows one whose picture its deltas would smear
         for sink in waiting:
-            if self.state is TrackState.LIVE and now - sink.waiting_since > _KEYFRAME_PATIENCE_S:
+            if now - max(sink.waiting_since, self._first_at) > _KEYFRAME_PATIENCE_S:
                 sink.state = SinkState.LIVE
                 self._regroup()
 
