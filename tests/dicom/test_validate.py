@@ -84,7 +84,7 @@ def test_a_nul_inside_text_is_a_warning_and_inside_a_uid_a_refusal() -> None:
         ("text-nul", "(0008,1030)")
     ]
     assert run.verdict == "accept_with_warnings"
-    assert "uid-invalid" in _codes(validate(_changed(CT, StudyInstanceUID="1.2\0003")))
+    assert "uid-invalid" in _codes(validate(_changed(CT, StudyInstanceUID="1.2\x003")))
 
 
 def test_a_clean_file_is_accepted_without_a_word() -> None:
