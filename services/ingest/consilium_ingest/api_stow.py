@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from consilium_archive.stages import Indexed
 from consilium_archive.writer import ArchiveWriter
+from consilium_core.errors import ConsiliumError
 from consilium_core.roles import Permission, Principal
 from consilium_dicom.uids import is_valid_uid
 from consilium_ingest.errors import BodyInvalid, MediaTypeUnsupported, NothingReadable
@@ -56,8 +58,16 @@ async def _store(desk: StowDesk, request: Request, principal: Principal, study_u
     _check_accept(request.headers.get("accept", "*/*"))
     parts = _parts(request, desk.spool)
     sender = Sender(principal.tenant, study_uid)
-    answers = await store_parts(desk.writer, parts, sender, in_flight=desk.settings.objects_in_flight)
-    await _audit(desk.audit, principal, answers)
+    answers: list[Answer] = []
+    try:
+        await store_parts(desk.writer, parts, sender, answers, in_flight=desk.settings.objects_in_flight)
+    except ConsiliumError as broken:
+        if not any(isinstance(answer, Indexed) for answer in answers):
+            raise
+        answers.append(broken)  # what is stored is acknowledged; this stands for the rest of the body
+    finally:
+        if answers:
+            await _audit(desk.audit, principal, answers)
     if unreadable(answers):
         facts = [answer.facts for answer in answers if not isinstance(answer, Indexed)]
         first = next(answer for answer in answers if not isinstance(answer, Indexed))
@@ -87,18 +97,26 @@ def _parts(request: Request, spool: Spool) -> AsyncGenerator[Part]:
 
 
 async def _audit(audit: AuditLog, principal: Principal, answers: list[Answer]) -> None:
-    """Write one entry per request: what came in for whom, and how much was refused."""
-    stored = [answer for answer in answers if isinstance(answer, Indexed)]
+    """Write one entry per patient, in one commit: what came in for whom, and how much of the request was refused."""
     refused = [answer.code for answer in answers if not isinstance(answer, Indexed)]
-    studies = sorted({answer.study_uid for answer in stored})
-    detail = f"stored {len(stored)}" + (
-        f", refused {len(refused)}: {', '.join(sorted(set(refused)))}" if refused else ""
-    )
-    await audit.act(
-        principal,
-        "instance.store",
-        "success" if stored else "failure",
-        subject=" ".join(studies)[:256],
-        patient_id=stored[0].patient_id[:128] if stored else "",
-        detail=detail,
-    )
+    also = f", refused {len(refused)}: {', '.join(sorted(set(refused)))}" if refused else ""
+    stored: dict[str, list[Indexed]] = {}
+    for answer in answers:
+        if isinstance(answer, Indexed):
+            stored.setdefault(answer.patient_id[:128], []).append(answer)
+    if not stored:
+        await audit.act(principal, "instance.store", "failure", detail=f"stored 0{also}")
+        return
+    entries = [
+        audit.act(
+            principal,
+            "instance.store",
+            subject=" ".join(sorted({one.study_uid for one in of_patient}))[:256],
+            patient_id=patient_id,
+            detail=f"stored {len(of_patient)}{also}",
+        )
+        for patient_id, of_patient in stored.items()
+    ]
+    for failed in await asyncio.gather(*entries, return_exceptions=True):
+        if isinstance(failed, BaseException):
+            raise failed

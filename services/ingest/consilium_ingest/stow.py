@@ -33,10 +33,13 @@ class Sender:
 
 
 async def store_parts(
-    writer: ArchiveWriter, parts: AsyncGenerator[Part], sender: Sender, *, in_flight: int
-) -> list[Answer]:
-    """Store every part; return one answer per part, in order. Raises what breaks the request itself."""
-    answers: list[Answer] = []
+    writer: ArchiveWriter, parts: AsyncGenerator[Part], sender: Sender, answers: list[Answer], *, in_flight: int
+) -> None:
+    """Store every part; write one answer per part into ``answers``, in order, so that the caller has them however this ends.
+
+    Raises what breaks the request itself, after the whole parts before it have their answers.
+    """
+    broken: ConsiliumError | None = None
     room = asyncio.Semaphore(in_flight)
 
     async def work(number: int, part: Part) -> None:
@@ -48,17 +51,24 @@ async def store_parts(
 
     try:
         async with aclosing(parts), asyncio.TaskGroup() as group:
-            async for part in parts:
-                answers.append(_UNANSWERED)
-                try:
-                    await room.acquire()
-                except BaseException:
-                    part.discard()
-                    raise
-                group.create_task(work(len(answers) - 1, part), name=f"stow-part-{len(answers)}")
-    except BaseExceptionGroup as broken:
-        raise broken.exceptions[0] from broken
-    return answers
+            try:
+                async for part in parts:
+                    answers.append(_UNANSWERED)
+                    try:
+                        await room.acquire()
+                    except BaseException:
+                        part.discard()
+                        raise
+                    group.create_task(work(len(answers) - 1, part), name=f"stow-part-{len(answers)}")
+            except ConsiliumError as problem:  # what is being stored goes on to its end: it may be committed already
+                broken = problem
+            except Exception as problem:
+                log.exception("stow_body_failed", error=type(problem).__name__)
+                broken = Corrupt("The rest of the request can't be taken: an error of ours.")
+    except BaseExceptionGroup as group_broke:
+        raise group_broke.exceptions[0] from group_broke
+    if broken is not None:
+        raise broken
 
 
 _UNANSWERED = Corrupt("The object was not worked on.")
