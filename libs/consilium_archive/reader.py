@@ -19,6 +19,7 @@ from consilium_archive.matching import condition
 from consilium_archive.packing import Packed, unpack
 from consilium_archive.prepare import unpack_frame_index
 from consilium_archive.query import Level, Query
+from consilium_archive.shown import Shown, shown_by
 from consilium_archive.stages import original_key
 from consilium_archive.tables import instance, series, study
 from consilium_dicom.frames import FrameIndex
@@ -28,10 +29,11 @@ from consilium_platform.sql import Database
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One page of DICOM JSON objects as text, and how many match in all."""
+    """One page of DICOM JSON objects as text, how many match in all, and whose data the page shows (inside one study: nobody's)."""
 
     objects: tuple[str, ...]
     total: int
+    patients: tuple[Shown, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ _PLACE = (
 )  # fmt: skip
 _STUDY = (
     study.c.attributes.label("study_attributes"), study.c.modalities, study.c.sop_classes, study.c.series_count,
-    study.c.instance_count,
+    study.c.instance_count, study.c.patient_id, study.c.issuer,
 )  # fmt: skip
 
 
@@ -93,10 +95,11 @@ class ArchiveReader:
         if total == 0 or query.offset >= total or query.limit == 0:
             return Found((), total)
         page = self._ordered(selected, query.level).limit(query.limit).offset(query.offset)
-        objects = [_object(query.level, row, scope, base_url) for row in session.execute(page)]
+        rows = session.execute(page).all()
+        objects = [_object(query.level, row, scope, base_url) for row in rows]
         if query.include:
             objects = [self._with_fields(session, tenant, query, one) for one in objects]
-        return Found(tuple(objects), total)
+        return Found(tuple(objects), total, () if scope.study_uid else shown_by(rows))
 
     def _selection(self, tenant: str, query: Query, scope: Scope) -> Select[Any]:
         joined = {match.key.level for match in query.matches}
