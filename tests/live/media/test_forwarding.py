@@ -382,3 +382,37 @@ async def test_a_track_taken_again_after_a_roll_over_is_still_readable(room: Any
     assert viewer.refused == 0
     numbers = [int.from_bytes(p[2:4], "big") for p in viewer.plain if p[1] & 127 == 102]
     assert len(set(numbers)) == len(numbers), "no packet was sent twice"
+
+
+@pytest.mark.parametrize("by_library", [False, True])
+@pytest.mark.parametrize("away", [40_000, 60_000, 140_000])
+async def test_a_track_taken_again_after_half_a_roll_over_or_more_is_still_readable(
+    room: Any, away: int, by_library: bool
+) -> None:
+    """A viewer guesses the roll-over count from what it has seen (RFC 3711 3.3.1): past 2^15 packets it guesses wrong."""
+    identity = DtlsIdentity()
+    publisher = await light_publisher(room, identity)
+    viewer = await light_viewer(room, identity, "viewer")
+    session = room.plane._sessions["viewer"]
+    if by_library:
+        session.srtp.gcm = None
+    send(publisher, 1000, 1020)
+    await until(lambda: len(viewer.plain) == 20, "packets before")
+    track = room.plane._tracks.by_id["cine"]
+    await room.plane.subscribe("viewer", viewer.offer, (), room_id="room")
+    steps = range(1020, 1020 + away, 10_000)  # the publisher loses the rest: only the numbers count
+    for number in steps:
+        send(publisher, number, number + 1)
+    await until(lambda: track.packets == 20 + len(steps), "what passes meanwhile")
+    done = await room.plane.subscribe("viewer", viewer.offer, ("cine",), room_id="room")
+    ssrc = session.sinks["0"].ssrc
+    assert f"a=ssrc-group:FID {ssrc} " in done.answer_sdp
+    before, first = len(viewer.plain), 1020 + away
+    send(publisher, first, first + 20)
+    last = ((first + 19) & 0xFFFF).to_bytes(2, "big")
+    await until(lambda: len(viewer.plain) > before and viewer.plain[-1][2:4] == last, "packets after it")
+    assert viewer.refused == 0
+    assert {p[8:12] for p in viewer.plain[before:]} == {ssrc.to_bytes(4, "big")}
+    track.repair(session.sinks["0"], [(first + 19) & 0xFFFF], room.plane._now())
+    await until(lambda: viewer.plain[-1][1] & 127 == 103, "a repair")
+    assert viewer.refused == 0

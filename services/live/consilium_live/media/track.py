@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from consilium_core.frame_ref import FrameStamp, parse_sei_nal
 from consilium_live.media import picture, rtp
-from consilium_live.media.egress import Fanout, Packet, in_groups
+from consilium_live.media.egress import Fanout, Group, Packet, in_groups
 from consilium_live.media.ingress import Ingress
 from consilium_live.media.rtcp import SenderInfo
 from consilium_live.media.sink import Sink, SinkState
@@ -73,8 +73,8 @@ class Track:
         self._mask = size - 1
         self._replay_max = min(wires.settings.replay_max_packets, size - size // 8)
         self._history: list[Packet | None] = [None] * size
-        self._fanout = Fanout(wires.endpoint, self.ssrc)
-        self._live: dict[int, list[Sink]] = {}
+        self._fanout = Fanout(wires.endpoint)
+        self._live: dict[Group, list[Sink]] = {}
         self._batch: list[Packet] = []
         self._timer: asyncio.TimerHandle | None = None
         self._replay_timer: asyncio.TimerHandle | None = None
@@ -227,7 +227,7 @@ class Track:
             packets = list(self._from_history(sink.cursor, _REPLAY_STEP))
             sink.cursor += _REPLAY_STEP
             self._stats.replayed_packets += len(packets)
-            self._fanout.send(in_groups(packets, padding=0), {sink.payload_type: [sink]})
+            self._fanout.send(in_groups(packets, padding=0), {(sink.payload_type, sink.ssrc): [sink]})
             if sink.cursor > (self._highest or 0):
                 sink.state = SinkState.LIVE
             else:
@@ -270,11 +270,16 @@ class Track:
             sink.state = SinkState.IDLE
             self._regroup()
 
+    @property
+    def top(self) -> int:
+        """Return the highest packet number so far, -1 before the first."""
+        return self._highest if self._highest is not None else -1
+
     def _regroup(self) -> None:
         self._live = {}
         for sink in self.sinks:
             if sink.state is SinkState.LIVE:
-                self._live.setdefault(sink.payload_type, []).append(sink)
+                self._live.setdefault((sink.payload_type, sink.ssrc), []).append(sink)
 
     def repair(self, sink: Sink, sequences: Iterable[int], now: float) -> None:
         """Answer a NACK from the history; what has left it is not answered."""
