@@ -63,12 +63,12 @@ class ViewAudit:
 
     async def _patient(self, principal: Principal, level: str, one: Shown) -> None:
         subject = one.study_uid or f"patient of {level}"
-        named = {"patient_id": one.patient_id, "detail": f"issuer {one.issuer}" if one.issuer else ""}
+        detail = f"issuer {one.issuer}" if one.issuer else ""
         await self._once(
             principal,
             "study.list",
             json.dumps([one.patient_id, one.issuer, one.study_uid]),
-            lambda: self._audit.act(principal, "study.list", subject=subject, **named),
+            lambda: self._audit.act(principal, "study.list", subject=subject, patient_id=one.patient_id, detail=detail),
         )
 
     async def _once(
