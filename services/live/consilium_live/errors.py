@@ -31,6 +31,12 @@ class RoomFull(Exhausted):
     code = "room-full"
 
 
+class TooManySessions(RoomFull):
+    """One person is connected as often as one person may be."""
+
+    code = "too-many-sessions"
+
+
 class SiteUnknown(Invalid):
     """A room was to be opened for a site that is not there."""
 

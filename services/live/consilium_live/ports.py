@@ -44,6 +44,7 @@ class MediaSettings:
     history_packets: int = 2048  # per video track, a power of two; NACK answers and replay come from it
     max_publish_bps: int = 6_000_000  # told to browsers as REMB
     max_sessions: int = 1024
+    reserved_sessions: int = 64  # of these, only for publishers that ask with `reserved`; an eighth of them at most
     max_tracks_per_session: int = 32
     gso: bool = True  # UDP segmentation offload where the kernel has it
 
@@ -196,6 +197,7 @@ class MediaPlanePort(Protocol):
         track_ids: Mapping[str, str] | Sequence[str] = (),
         wanted: Mapping[str, str] | Sequence[str] | None = None,
         listener: MediaListener | None = None,
+        reserved: bool = False,
     ) -> Negotiated:
         """Answer an offer that may send and receive; the first one opens the session, later ones renegotiate it."""
         ...
@@ -208,8 +210,12 @@ class MediaPlanePort(Protocol):
         room_id: str,
         track_ids: Mapping[str, str] | Sequence[str] = (),
         listener: MediaListener | None = None,
+        reserved: bool = False,
     ) -> Published:
-        """Accept what the offer sends; `track_ids` names tracks by mid, or in order of the sending m-lines."""
+        """Accept what the offer sends; `track_ids` names tracks by mid, or in order of the sending m-lines.
+
+        `reserved` lets a new session take a place that is kept for sites.
+        """
         ...
 
     async def subscribe(

@@ -232,6 +232,23 @@ async def test_limits_are_refused_and_a_closed_plane_says_so(open_room: OpenRoom
         await room.plane.subscribe("c", offer, (), room_id="room")
 
 
+async def test_viewers_leave_places_for_the_sites_publishers(open_room: OpenRoom) -> None:
+    room = await open_room(MediaSettings(max_sessions=16, reserved_sessions=2))
+    viewer = room.keep(LightPeer(DtlsIdentity(), "recvonly"))
+    publisher = room.keep(LightPeer(DtlsIdentity(), "sendonly"))
+    for number in range(14):
+        await room.plane.subscribe(f"v{number}", viewer.offer, (), room_id="room")
+    with pytest.raises(Exhausted):
+        await room.plane.subscribe("one more", viewer.offer, (), room_id="room")
+    with pytest.raises(Exhausted):
+        await room.plane.publish("a person", publisher.offer, room_id="room")
+    await room.plane.subscribe("v3", viewer.offer, (), room_id="room")  # who is in goes on
+    for number in range(2):
+        await room.plane.publish(f"site-{number}", publisher.offer, room_id="room", reserved=True)
+    with pytest.raises(Exhausted):
+        await room.plane.publish("a third site", publisher.offer, room_id="room", reserved=True)
+
+
 async def test_a_viewer_that_knows_only_aes_cm_sees_the_same(room: Any) -> None:
     await room.publish(Publisher(EncodedVideo(), Tone()), "cine", "voice")
     viewer = Viewer("video", "audio")

@@ -84,6 +84,7 @@ class ScriptedPlane:
         room_id: str,
         track_ids: Mapping[str, str] | Sequence[str] = (),
         listener: MediaListener | None = None,
+        reserved: bool = False,
     ) -> Published:
         assert isinstance(track_ids, Mapping)
         assert listener is not None

@@ -123,6 +123,19 @@ async def test_rs_02_a_full_room_closes_with_4429(still_platform: Platform, cloc
             assert await second.closed() == 4429
 
 
+async def test_rs_02_one_person_takes_only_so_many_seats(still_platform: Platform, clock: FakeClock) -> None:
+    async with running(still_platform, clock, max_seats_per_person=1) as live:
+        await live.open_room()
+        await live.open_room(id="second")
+        async with live.socket() as first, live.socket("second") as again, live.socket("second") as other:
+            await first.hello(live.token(Role.OPERATOR))
+            await again.send(type="hello", token=live.token(Role.OPERATOR))
+            assert await again.closed() == 4429
+            await other.hello(live.token(Role.SPECIALIST))
+        (entry,) = await live.audited(action="room.join", outcome="denied")
+        assert (entry["actor"], entry["detail"]) == ("operator", "too-many-sessions")
+
+
 async def test_rs_03_the_welcome_holds_everything_that_is_there(room: LiveService) -> None:
     room.plane.map_frame("demo-h264", 90_000, FrameStamp(1, 30, 1_700_000_000_000_000))
     async with room.socket() as first, room.socket() as second:

@@ -185,6 +185,11 @@ class Halls:
         """Return the room's hall if there is one."""
         return self._halls.get(room_id)
 
+    def seats_of(self, tenant: str, user_id: str) -> int:
+        """Return how often a person is connected, in all rooms."""
+        halls = (hall for hall in self._halls.values() if hall.tenant == tenant)
+        return sum(seat.participant.user_id == user_id for hall in halls for seat in hall.seats.values())
+
     def forget(self, room_id: str) -> None:
         """Drop an empty hall."""
         self._halls.pop(room_id, None)
