@@ -39,6 +39,12 @@ describe('after the first picture', () => {
     expect(stand(seen({ link: 'waiting' }), 100, false)).toEqual({ kind: 'live' });
   });
 
+  it('gives a page that was hidden a second for its next frame, and then tells the true age', () => {
+    expect(stand(seen(), 42_000, false, 300)).toEqual({ kind: 'live' });
+    expect(stand(seen(), 43_000, false, 1_200)).toMatchObject({ kind: 'frozen', seconds: 43 });
+    expect(stand(seen(), 43_000, true, 1_200)).toEqual({ kind: 'held', seconds: 43 });
+  });
+
   it('tells a pause from a failure, and a picture held by the person from both', () => {
     expect(stand(seen({ room: 'paused' }), 2_500, false)).toEqual({ kind: 'paused', seconds: 2 });
     expect(stand(seen(), 3_100, true)).toEqual({ kind: 'held', seconds: 3 });

@@ -26,15 +26,18 @@ export type CaptureBlock = 'capture_off' | 'capture_waiting' | 'capture_paused' 
 
 const FROZEN_MS = 1_000;
 
-/** Decide from the link, the room, the track and the age of the last presented frame (null: none was ever presented). */
-export function stand(session: Seen, age_ms: number | null, held: boolean): Standing {
+/**
+ * Decide from the link, the room, the track and the age of the last presented frame (null: none was ever presented).
+ * The words tell the age; `overdue_ms` (shorter after the page was hidden) says whether a frame should have come.
+ */
+export function stand(session: Seen, age_ms: number | null, held: boolean, overdue_ms = age_ms): Standing {
   const track = session.primary.peek();
   const room = session.room.peek();
   if (age_ms === null) return before(session, track, room);
   const seconds = Math.floor(age_ms / 1000);
   if (held) return { kind: 'held', seconds };
   if (room?.state === 'paused') return { kind: 'paused', seconds };
-  if (age_ms > FROZEN_MS) {
+  if ((overdue_ms ?? age_ms) > FROZEN_MS) {
     const here = session.link.peek().kind !== 'open' ? 'link' : track?.state === 'live' ? 'media' : 'site';
     return { kind: 'frozen', seconds: Math.max(1, seconds), cause: here };
   }
