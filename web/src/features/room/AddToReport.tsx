@@ -23,12 +23,8 @@ export function AddToReport({ session, capture }: { session: RoomSession; captur
     setBusy(false);
   };
   return (
-    <Button
-      icon="file"
-      label={t('key_image.add')}
-      busy={busy}
-      data-testid="btn-add-to-report"
-      onClick={() => void add()}
-    />
+    <Button variant="quiet" icon="file" busy={busy} data-testid="btn-add-to-report" onClick={() => void add()}>
+      {t('key_image.add')}
+    </Button>
   );
 }

@@ -1,4 +1,4 @@
-/** The phone's bottom bar: mute, draw, still, prior, people, leave. */
+/** The phone's bottom bar: mute, hold, draw, still, prior, people, leave. */
 import { may } from '@/lib/roles';
 import { Glyph } from './Glyph';
 import type { RoomSession } from './session';
@@ -34,6 +34,13 @@ export function PhoneBar(props: BarProps) {
           onClick={() => void session.setMicrophone(!on)}
         />
       )}
+      <BarButton
+        path={props.held ? GLYPHS.goOn : GLYPHS.hold}
+        label={props.held ? r('go_on') : r('hold')}
+        pressed={props.held}
+        testId="btn-hold"
+        onClick={props.onHold}
+      />
       {may('room.draw') && (
         <BarButton
           path={TOOLS[1]?.path ?? ''}

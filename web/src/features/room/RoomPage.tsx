@@ -187,6 +187,7 @@ function InRoom({ session, phone }: { session: RoomSession; phone: boolean }) {
             phone={phone}
             handle={stage}
             onFit={() => setFit(fit === 'fit' ? 'one' : 'fit')}
+            onHold={() => setHeld(!held)}
           />
           {split && <PriorSide session={session} focus={focus} phone={phone} onOpenPatient={setOpenPatient} />}
         </div>
@@ -210,7 +211,7 @@ function InRoom({ session, phone }: { session: RoomSession; phone: boolean }) {
           split={split}
           onDraw={() => setTool(tool === 'laser' ? 'pen' : 'laser')}
           onHold={() => setHeld(!held)}
-          onStill={() => void take(session, stage.current, 'still')}
+          onStill={() => void take(session, stage.current, 'still', true)}
           onSplit={() => setSplit(!split)}
           onMore={() => setSheet(!sheet)}
           onLeave={leave}

@@ -231,7 +231,16 @@ export function Stage(props: Props) {
         </div>
         <PictureState session={session} standing={standing} />
       </div>
-      <Chips numbers={numbers} source={source} track={track} fit={fit} standing={standing} held={held} onFit={props.onFit} onHold={props.onHold} />
+      <Chips
+        numbers={numbers}
+        source={source}
+        track={track}
+        fit={fit}
+        standing={standing}
+        held={held}
+        onFit={props.onFit}
+        onHold={props.onHold}
+      />
     </div>
   );
 }
