@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from consilium.compose import SERVICES, Dicom, open_backend, open_front
 from consilium.http_server import HttpServer
 from consilium_core.errors import Invalid
+from consilium_platform.http.forwarded import BehindGateway
 from consilium_platform.platform import open_platform
 from consilium_platform.process import settle_garbage
 from consilium_platform.settings import PlatformSettings
@@ -57,7 +58,7 @@ async def _serve(service: str, settings: PlatformSettings, sock: socket.socket, 
             door = await stack.enter_async_context(open_front(platform, {}, web))
             app, ending = door.app, door.begin_shutdown
         else:
-            app = await stack.enter_async_context(open_backend(platform, service, dicom=dicom))
+            app = BehindGateway(await stack.enter_async_context(open_backend(platform, service, dicom=dicom)))
 
         async def drain() -> None:
             if ending is not None:

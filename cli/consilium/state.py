@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import structlog
@@ -28,16 +30,31 @@ def remember(data: Path, url: str) -> None:
         log.info("last_up_not_remembered", error=str(problem))
 
 
+def _in_use(folder: Path) -> bool:
+    """Tell whether the folder holds a database that was brought to a revision."""
+    file = folder / "consilium.db"
+    if not file.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as database:
+            return bool(database.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchall())
+    except sqlite3.Error as problem:
+        log.info("database_unreadable", folder=str(folder), error=type(problem).__name__)
+        return False
+
+
 def data_folder(given: Path | None) -> Path:
-    """Return the data folder: the given one, the last one used, or ``./data``."""
+    """Return the data folder: the given one, the last one used, or ``./data``. Raise NotFound unless consilium has run there."""
     if given is not None:
+        if not _in_use(given):
+            raise NotFound(f"There is no consilium data in {given}: give the folder of `consilium up --data DIR`.")
         return given
     try:
         last = Path(json.loads(_pointer().read_text())["data"])
-        if (last / "consilium.db").exists():
+        if _in_use(last):
             return last
     except (OSError, RuntimeError, ValueError, KeyError):
         pass
-    if Path("data/consilium.db").exists():
+    if _in_use(Path("data")):
         return Path("data")
     raise NotFound("No data folder was found: start `make run` once, or give --data DIR.")

@@ -17,11 +17,21 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from consilium_archive.errors import InstanceConflict, PatientMismatch
-from consilium_archive.rows import Row, event_data, instance_row, item_rows, merged, series_row, study_row
+from consilium_archive.rows import (
+    Row,
+    event_data,
+    instance_row,
+    item_rows,
+    merged,
+    patient_columns,
+    series_row,
+    study_row,
+)
 from consilium_archive.stages import Indexed, Stored, Validated
 from consilium_archive.tables import instance, item, series, study
 from consilium_core.errors import ConsiliumError
 from consilium_core.events import EventType
+from consilium_dicom.header import Header
 from consilium_platform.hot import Hot
 from consilium_platform.outbox import add_rows, event_row
 
@@ -35,7 +45,7 @@ def _claim(upsert: Any) -> Any:
         index_elements=["tenant_id", "study_uid"], set_={"updated_at": new.excluded.updated_at}
     )
     return claimed.returning(
-        study.c.id, study.c.patient_id, study.c.modalities, study.c.sop_classes, study.c.instance_count
+        study.c.id, study.c.patient_id, study.c.issuer, study.c.modalities, study.c.sop_classes, study.c.instance_count
     )
 
 
@@ -79,14 +89,16 @@ def index_group(session: Session, group: Sequence[Stored]) -> list[Outcome]:
     wanted: dict[tuple[str, str], int] = {}
     for number, stored in sorted(enumerate(group), key=lambda pair: pair[1].validated.header.sop_instance_uid):
         header, tenant = stored.validated.header, stored.validated.received.tenant
-        refusal = _wrong_patient(studies[tenant, header.study_uid], stored)
+        refusal = _wrong_patient(studies[tenant, header.study_uid], header)
         if refusal is not None:
             outcomes[number] = refusal
         else:
             wanted.setdefault((tenant, header.sop_instance_uid), number)
+            _learn(studies[tenant, header.study_uid], stored)
     fresh = _insert_instances(session, [group[n] for n in wanted.values()], at)
     indexed = [group[n] for key, n in wanted.items() if key in fresh]
     _count(session, indexed, studies, at)
+    _name_patients(session, indexed, studies)
     if indexed:
         add_rows(session, [_event(stored) for stored in indexed])
     for key in fresh:
@@ -108,14 +120,43 @@ def _claim_studies(session: Session, group: Sequence[Stored], at: datetime) -> d
     return known
 
 
-def _wrong_patient(known: Row, stored: Stored) -> PatientMismatch | None:
-    mine = stored.validated.header.patient_id[:128]
-    if not mine or not known["patient_id"] or mine == known["patient_id"]:
+def _patient(header: Header) -> tuple[str, str]:
+    """Return the Patient ID and its issuer as the index holds them."""
+    return header.patient_id[:128], header.issuer_of_patient_id[:128]
+
+
+def _wrong_patient(known: Row, header: Header) -> PatientMismatch | None:
+    """Return the refusal of another patient's instance; an empty id or issuer, on either side, contradicts nothing."""
+    patient_id, issuer = _patient(header)
+    if not patient_id or not known["patient_id"]:
+        return None
+    if patient_id == known["patient_id"] and (not issuer or not known["issuer"] or issuer == known["issuer"]):
         return None
     return PatientMismatch(
-        "The study is stored for another patient id. Correct Patient ID (0010,0020) or Study Instance UID at the sender.",
-        study_uid=stored.validated.header.study_uid,
+        "The study is stored for another patient id or issuer. Correct Patient ID (0010,0020), Issuer of Patient ID (0010,0021) or "
+        "Study Instance UID at the sender.",
+        study_uid=header.study_uid,
     )
+
+
+def _learn(known: Row, stored: Stored) -> None:
+    """Let the first instance that names the patient of a study name it for all that follow."""
+    patient_id, issuer = _patient(stored.validated.header)
+    if patient_id and (not known["patient_id"] or (issuer and not known["issuer"])):
+        known |= {"patient_id": patient_id, "issuer": issuer, "named": True}
+
+
+def _name_patients(session: Session, indexed: list[Stored], studies: dict[StudyKey, Row]) -> None:
+    """Write the patient into studies that were stored without one (an emergency, say); once: nobody else's is taken from then on."""
+    for stored in indexed:
+        tenant, header = stored.validated.received.tenant, stored.validated.header
+        known = studies[tenant, header.study_uid]
+        if "named" in known and _patient(header) == (known["patient_id"], known["issuer"]):
+            del known["named"]
+            of_study = study.c.id == known["id"]
+            was = session.execute(select(study.c.attributes, study.c.search_text).where(of_study)).one()
+            named = update(study).where(of_study).values(patient_columns(header, was.attributes, was.search_text))
+            session.execute(named.execution_options(synchronize_session=False))
 
 
 def _insert_instances(session: Session, group: list[Stored], at: datetime) -> set[tuple[str, str]]:
@@ -190,6 +231,20 @@ def stored_already(session: Session, tenant: str, uids: list[str]) -> dict[tuple
         if row is not None:
             there[tenant, uid] = row
     return there
+
+
+_PATIENT = Hot(
+    select(study.c.patient_id, study.c.issuer).where(
+        study.c.tenant_id == bindparam("tenant"), study.c.study_uid == bindparam("uid")
+    )
+)
+
+
+def of_another_patient(session: Session, valid: Validated) -> PatientMismatch | None:
+    """Return the refusal that is certain before the object is stored: its study is there, for another patient."""
+    header = valid.header
+    known = _PATIENT.first(session, {"tenant": valid.received.tenant, "uid": header.study_uid})
+    return _wrong_patient(known._asdict(), header) if known is not None else None
 
 
 def decide(valid: Validated, there: dict[tuple[str, str], Any]) -> Outcome:

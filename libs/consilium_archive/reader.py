@@ -20,6 +20,7 @@ from consilium_archive.packing import Packed
 from consilium_archive.prepare import unpack_frame_index
 from consilium_archive.query import Level, Query
 from consilium_archive.search import Ask, Scope, Totals, page
+from consilium_archive.shown import Shown, shown_by
 from consilium_archive.stages import original_key
 from consilium_archive.tables import instance, study
 from consilium_dicom.frames import FrameIndex
@@ -31,11 +32,15 @@ __all__ = ["ArchiveReader", "Found", "Place", "Scope"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One page of DICOM JSON objects as text, and how many match in all (at least so many if not ``exact``)."""
+    """One page of DICOM JSON objects as text, how many match in all (at least so many if not ``exact``), and whose data the page shows.
+
+    Inside one study nobody's is named: the view of the study is.
+    """
 
     objects: tuple[str, ...]
     total: int
     exact: bool = True
+    patients: tuple[Shown, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,8 @@ class ArchiveReader:
         objects = [_object(query.level, row, ask.scope, base_url) for row in rows]
         if query.include and objects:
             objects = with_fields(session, ask.tenant, query, objects, rows)
-        return Found(tuple(objects), total.count, total.exact)
+        patients = () if ask.scope.study_uid else shown_by(rows)
+        return Found(tuple(objects), total.count, total.exact, patients)
 
     # -- places, metadata, bytes (PS3.18 10.4) ---------------------------------------------------------------------
 

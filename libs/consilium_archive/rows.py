@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -67,6 +68,22 @@ def study_row(header: Header, tenant: str, at: datetime) -> Row:
         "received_at": at,
         "updated_at": at,
     }  # fmt: skip
+
+
+_OF_PATIENT = (
+    "patient_id", "issuer", "patient_name", "patient_key", "birth_date", "sex", "name_sort", "fuzzy_key", "key_version",
+)  # fmt: skip
+
+
+def patient_columns(header: Header, attributes: str, searched: str) -> Row:
+    """Return what changes in a study's row when ``header`` names its patient; what else the study says of itself stays."""
+    new = study_row(header, "", datetime.now(UTC))
+    named: Row = json.loads(f"{{{new['attributes']}}}")
+    merged_in = json.loads(f"{{{attributes}}}") | {tag: value for tag, value in named.items() if tag.startswith("0010")}
+    return {name: new[name] for name in _OF_PATIENT} | {
+        "attributes": json.dumps(merged_in, ensure_ascii=False, separators=(",", ":"))[1:-1],
+        "search_text": f"{searched.rstrip()}{new['search_text']}",
+    }
 
 
 def plain_date(value: str) -> str:

@@ -28,7 +28,7 @@ _KEPT = 512
 _INDEXED = frozenset({"patient_id", "accession_number", "study_uid", "series_uid", "sop_instance_uid", "birth_date"})
 _STUDY = (
     study.c.attributes.label("study_attributes"), study.c.modalities, study.c.sop_classes, study.c.series_count,
-    study.c.instance_count,
+    study.c.instance_count, study.c.patient_id, study.c.issuer,
 )  # fmt: skip
 
 
@@ -191,7 +191,9 @@ def _total(session: Session, ask: Ask, where: list[ColumnElement[bool]], totals:
     if known is None:
         # Without any condition the order's index alone is counted, to the end: some ms for 100,000 studies.
         everything = ask.query.level is Level.STUDY and not ask.query.matches
-        counted: Select[Any] = _selected(ask).with_only_columns(literal_column("1"), maintain_column_froms=True).where(*where)
+        counted: Select[Any] = (
+            _selected(ask).with_only_columns(literal_column("1"), maintain_column_froms=True).where(*where)
+        )
         if not everything:
             counted = counted.limit(COUNTED_TO + 1)
         count = session.scalar(select(func.count()).select_from(counted.subquery())) or 0

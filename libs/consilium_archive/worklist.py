@@ -18,6 +18,7 @@ from consilium_archive.errors import NotArchived, QueryInvalid
 from consilium_archive.matching import wildcard
 from consilium_archive.names import encode, fold
 from consilium_archive.search import narrowed
+from consilium_archive.shown import Shown, shown_by
 from consilium_archive.tables import study
 from consilium_core.clock import iso
 from consilium_dicom.person_name import PersonName
@@ -39,10 +40,11 @@ class WorklistAsk:
 
 @dataclass(frozen=True, slots=True)
 class WorklistPage:
-    """One page and where the next begins (None at the end)."""
+    """One page, where the next begins (None at the end), and whose data it shows."""
 
     items: tuple[dict[str, Any], ...]
     next_cursor: str | None
+    patients: tuple[Shown, ...] = ()
 
 
 async def worklist(database: Database, tenant: str, ask: WorklistAsk) -> WorklistPage:
@@ -77,7 +79,8 @@ def _page(session: Session, tenant: str, ask: WorklistAsk, *, sqlite: bool) -> W
     rows = [by_id[one] for one in ids]
     more = rows[ask.limit - 1] if len(rows) > ask.limit else None
     cursor = _cursor([more.study_date, more.study_time, more.id]) if more is not None else None
-    return WorklistPage(tuple(_item(row) for row in rows[: ask.limit]), cursor)
+    page = rows[: ask.limit]
+    return WorklistPage(tuple(_item(row) for row in page), cursor, shown_by(page))
 
 
 def words_of(text: str) -> list[str]:

@@ -20,7 +20,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from consilium_archive.errors import InstanceConflict, InstanceDoubtful, PatientMismatch
-from consilium_archive.index import Outcome, decide, stored_already
+from consilium_archive.index import Outcome, decide, of_another_patient, stored_already
 from consilium_archive.prepare import prepare
 from consilium_archive.quarantine import Quarantine
 from consilium_archive.removal import Resend, index_admitted
@@ -120,7 +120,7 @@ class ArchiveWriter:
     def _hold_here(self, received: Received) -> Validated | Stored | Indexed:
         """Validate, look whether the instance is here already, and store it if that can be done here: one visit to a worker thread."""
         valid = prepare(received, self.limits.decode, self.limits.policy)
-        known = self._database.query_here(partial(_known, valid=valid))
+        known = self._database.query_here(partial(_known, valid=valid, policy=self.limits.policy))
         if known is not None:
             return _settled(known)
         if received.data is None or not isinstance(self._blobs, PutsHere):
@@ -137,8 +137,8 @@ class ArchiveWriter:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *given)
 
     async def keep(self, valid: Validated) -> Stored | Indexed:
-        """Put the object's bytes into the store; an instance that is here already is answered at once."""
-        known = await self._database.query(partial(_known, valid=valid))
+        """Put the object's bytes into the store; an instance that is here already or can't be taken is answered at once."""
+        known = await self._database.query(partial(_known, valid=valid, policy=self.limits.policy))
         return await self._put(valid) if known is None else _settled(known)
 
     async def _put(self, valid: Validated) -> Stored:
@@ -265,10 +265,14 @@ def _without_data(valid: Validated) -> Validated:
     return replace(valid, received=replace(valid.received, data=None))
 
 
-def _known(session: Session, valid: Validated) -> Outcome | None:
-    """Return how an instance that is indexed already is answered, None for a new one."""
+def _known(session: Session, valid: Validated, policy: Policy) -> Outcome | None:
+    """Return how an instance is answered that is indexed already, or refused for its patient; None for one to be stored."""
     there = stored_already(session, valid.received.tenant, [valid.header.sop_instance_uid])
-    return decide(valid, there) if there else None
+    if there:
+        return decide(valid, there)
+    if "patient-mismatch" in policy.hold and not valid.received.cleared:
+        return None  # whoever else's it may be, it is kept
+    return of_another_patient(session, valid)
 
 
 def _index_batches(session: Session, group: Sequence[_Batch], resend: Resend) -> list[list[Outcome]]:

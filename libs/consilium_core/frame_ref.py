@@ -9,12 +9,15 @@ from __future__ import annotations
 import struct
 import uuid
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 SEI_UUID = uuid.UUID("6f1b5f0e-7c0b-4f6a-9c38-3c0f2f7d9a11").bytes
 _SEI_BODY = struct.Struct("!IIQ")  # media epoch, frame number, capture time in UTC microseconds
 _NAL_SEI = 6
+U32 = Annotated[int, Field(ge=0, le=2**32 - 1)]
+U64 = Annotated[int, Field(ge=0, le=2**64 - 1)]
 _PAYLOAD_USER_DATA_UNREGISTERED = 5
 
 
@@ -23,11 +26,11 @@ class FrameRef(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    track_id: str
-    rtp_timestamp: int
-    media_epoch: int = 0
-    frame_no: int | None = None
-    captured_at_us: int | None = None
+    track_id: Annotated[str, Field(max_length=64)]
+    rtp_timestamp: U32
+    media_epoch: U32 = 0
+    frame_no: U32 | None = None
+    captured_at_us: U64 | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,8 @@ def _escape(rbsp: bytes) -> bytes:
     return bytes(out)
 
 
-def _unescape(ebsp: bytes) -> bytes:
+def unescape(ebsp: bytes) -> bytes:
+    """Take emulation prevention bytes out of a NAL unit (ITU-T H.264 7.4.1)."""
     out = bytearray()
     zeros = 0
     for byte in ebsp:
@@ -74,7 +78,7 @@ def parse_sei_nal(nal: bytes) -> FrameStamp | None:
     """Return the stamp in a SEI NAL unit (no start code), or None if it holds none of ours."""
     if len(nal) < 3 or nal[0] & 0x1F != _NAL_SEI:
         return None
-    data = _unescape(nal[1:])
+    data = unescape(nal[1:])
     at = 0
     while at + 2 <= len(data) and data[at] != 0x80:
         payload_type = size = 0

@@ -114,6 +114,7 @@ CATALOGUE: dict[str, Kind] = {
     "text-undecodable": Kind(
         "V4", _W, "{name} does not decode by the stated character set", "{name} 无法按声明的字符集解码"
     ),
+    "text-nul": Kind("V4", _W, "{name} holds a NUL, read as a space", "{name} 含空字符（NUL），已按空格读取"),
     "patient-id-empty": Kind("V4", _W, "Patient ID is empty", "患者 ID 为空", "operator"),
     "high-bit-odd": Kind("V4", _W, "high bit is not bits stored - 1", "最高位不等于存储位数减一"),
     "window-invalid": Kind("V4", _W, "window width is not above 0", "窗宽不大于 0"),

@@ -73,6 +73,8 @@ def plausibility_findings(header: Header, source: Scan, today: str) -> Iterator[
         yield finding("patient-id-empty", "(0010,0020)")
     yield from _dates(header, today)
     yield from _charset(header)
+    for tag in header.nul_tags:
+        yield finding("text-nul", tag_path(tag), name=dictionary_description(tag))
     if any(width <= 0 for width in header.window_width):
         yield finding("window-invalid", "(0028,1051)")
     for name, tag, number in (

@@ -26,6 +26,7 @@ class Header:
     without pixel data; ``pixel_length`` is None when undefined (encapsulated) or when there is none. Dates are DICOM DA,
     times TM. Multi-valued text keeps its backslashes. ``extended_offsets`` is where the Extended Offset Table lies (C.7.6.3.1.8).
     ``character_set`` is what the object states, ``charset`` how its text was really read.
+    Text holds no NUL (no database takes it alike): each is a space, and ``nul_tags`` names the elements. UIDs are left as they came.
     """
 
     transfer_syntax_uid: str
@@ -97,6 +98,7 @@ class Header:
     inflated: bool
     has_preamble: bool
     charset: CharsetReading = TRUSTED
+    nul_tags: tuple[int, ...] = ()
 
     @property
     def frames(self) -> int:
@@ -125,12 +127,13 @@ def read_header(data: Buffer) -> Header:
 class _Reader:
     """Reads typed values of top-level elements by tag."""
 
-    __slots__ = ("buffer", "elements", "encodings", "short")
+    __slots__ = ("buffer", "elements", "encodings", "nul_tags", "short")
 
     def __init__(self, source: Scan) -> None:
         self.buffer = source.buffer
         self.elements = source.elements
         self.encodings: Encodings = DEFAULT
+        self.nul_tags: list[int] = []
         self.short = struct.Struct("<H" if source.encoding.little else ">H").unpack_from
 
     def raw(self, tag: int) -> bytes:
@@ -139,7 +142,16 @@ class _Reader:
             return b""
         return bytes(self.buffer[found[1] : found[1] + found[2]])
 
+    def without_nul(self, tag: int, value: str) -> str:
+        if "\0" not in value:
+            return value
+        self.nul_tags.append(tag)
+        return value.replace("\0", " ")  # left out, "P1\\0001" would become somebody else's id
+
     def ascii(self, tag: int) -> str:
+        return self.without_nul(tag, self.exact(tag))
+
+    def exact(self, tag: int) -> str:
         found = self.elements.get(tag)
         if found is None or not 0 < found[2] < UNDEFINED:
             return ""
@@ -150,11 +162,15 @@ class _Reader:
         if found is None or not 0 < found[2] < UNDEFINED:
             return ""
         value = decode(bytes(self.buffer[found[1] : found[1] + found[2]]), self.encodings)
-        return "\\".join([part.rstrip("\0 ") for part in value.split("\\")]) if "\\" in value else value.rstrip("\0 ")
+        value = "\\".join([part.rstrip("\0 ") for part in value.split("\\")]) if "\\" in value else value.rstrip("\0 ")
+        return self.without_nul(tag, value)
 
     def name(self, tag: int) -> PersonName:
         raw = self.raw(tag).rstrip(b"\0 ")
-        return PersonName.parse(decode(raw, self.encodings)) if raw else _NO_NAME
+        if not raw:
+            return _NO_NAME
+        name = PersonName.parse(decode(raw, self.encodings))
+        return PersonName.parse(self.without_nul(tag, str(name))) if b"\0" in raw else name
 
     def ushort(self, tag: int) -> int | None:
         found = self.elements.get(tag)
@@ -163,7 +179,7 @@ class _Reader:
         return int(self.short(self.buffer, found[1])[0])
 
     def integer(self, tag: int) -> int | None:
-        text = self.ascii(tag).split("\\", 1)[0]
+        text = self.exact(tag).split("\\", 1)[0]
         try:
             number = float(text) if text else None
         except ValueError:
@@ -171,7 +187,7 @@ class _Reader:
         return int(number) if number is not None and number.is_integer() else None
 
     def numbers(self, tag: int) -> tuple[float, ...]:
-        text = self.ascii(tag)
+        text = self.exact(tag)
         if not text:
             return ()
         try:
@@ -192,7 +208,10 @@ def header_of(source: Scan) -> Header:
     read = _Reader(source)
     charset = read_charset(source)
     read.encodings = charset.encodings
-    return Header(**_identity(read, source), **_descriptions(read), **_image(read), **_places(source), charset=charset)
+    return Header(
+        **_identity(read, source), **_descriptions(read), **_image(read), **_places(source),
+        charset=charset, nul_tags=tuple(read.nul_tags),
+    )  # fmt: skip
 
 
 def _identity(read: _Reader, source: Scan) -> dict[str, Any]:
@@ -204,10 +223,10 @@ def _identity(read: _Reader, source: Scan) -> dict[str, Any]:
         "transfer_syntax_uid": source.transfer_syntax_uid,
         "media_sop_class_uid": meta(0x00020002),
         "media_sop_instance_uid": meta(0x00020003),
-        "sop_class_uid": read.ascii(0x00080016),
-        "sop_instance_uid": read.ascii(0x00080018),
-        "study_uid": read.ascii(0x0020000D),
-        "series_uid": read.ascii(0x0020000E),
+        "sop_class_uid": read.exact(0x00080016),
+        "sop_instance_uid": read.exact(0x00080018),
+        "study_uid": read.exact(0x0020000D),
+        "series_uid": read.exact(0x0020000E),
         "frame_of_reference_uid": read.ascii(0x00200052),
         "character_set": read.ascii(0x00080005),
         "timezone_offset": read.ascii(0x00080201),

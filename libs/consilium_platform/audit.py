@@ -145,6 +145,12 @@ class AuditLog:
         async with asyncio.timeout(15):
             await done
 
+    async def record_all(self, records: Sequence[AuditRecord]) -> None:
+        """Record several entries that belong together: queued at once, they share a commit."""
+        for failed in await asyncio.gather(*(self.record(one) for one in records), return_exceptions=True):
+            if isinstance(failed, BaseException):
+                raise failed
+
     async def act(
         self,
         principal: Principal,

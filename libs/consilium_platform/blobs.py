@@ -152,6 +152,7 @@ async def _open_folder(root: Path) -> AsyncIterator[BlobStore]:
 
     folder = FolderBlobs(root)
     try:
+        await folder.sweep()
         yield folder
     finally:
         folder.close()

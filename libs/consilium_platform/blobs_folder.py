@@ -31,6 +31,7 @@ from consilium_platform.blobs import (
 
 T = TypeVar("T")
 _PAGE = 1000
+LEFTOVER_S = 3600.0  # no write takes so long between two of its bytes
 
 
 class FolderBlobs:
@@ -40,6 +41,7 @@ class FolderBlobs:
         self._root = root
         self._temporary = root / ".incoming"
         self._temporary.mkdir(parents=True, exist_ok=True)
+        self._durable = {str(root)}  # folders whose names are on the disk, all the way up
         self._fresh, self._number = f"{self._temporary}/{uuid4().hex}-", count()  # names that nobody else takes
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
 
@@ -50,14 +52,24 @@ class FolderBlobs:
     def _publish(self, temporary: Path | str, key: str) -> None:
         target = f"{self._root}/{key}"
         folder = target.rpartition("/")[0]
-        made: tuple[Path, ...] = ()
         try:
             os.replace(temporary, target)  # noqa: PTH105 - a Path costs more than the rename
         except FileNotFoundError:  # the folder's first object
-            made = tuple(_make_folders(Path(folder), self._root))
+            Path(folder).mkdir(parents=True, exist_ok=True)
             os.replace(temporary, target)  # noqa: PTH105
-        for changed in (folder, *made):
-            _sync_folder(changed)
+        _sync_folder(folder)
+        if folder not in self._durable:
+            self._sync_up(folder)
+
+    def _sync_up(self, folder: str) -> None:
+        """Make the names of ``folder`` and its parents durable, once each, whoever made them: their maker may not be there yet."""
+        fresh: list[str] = []
+        while folder not in self._durable:
+            fresh.append(folder)
+            folder = folder.rpartition("/")[0]
+        for one in fresh:
+            _sync_folder(one.rpartition("/")[0])
+        self._durable.update(fresh)
 
     async def put(self, key: str, data: Bytes, content_type: str = "application/octet-stream") -> None:
         """Write beside, sync, rename, sync the folder."""
@@ -172,7 +184,7 @@ class FolderBlobs:
             for entry in page:
                 yield entry
 
-    async def sweep(self, age_s: float) -> int:
+    async def sweep(self, age_s: float = LEFTOVER_S) -> int:
         """Remove temporary files that no living writer can still be writing."""
 
         def work() -> int:
@@ -229,17 +241,6 @@ def _translated() -> Iterator[None]:
         if problem.errno in (28, 122):  # ENOSPC, EDQUOT
             raise BlobsFull("The object store is full.", retry_after_s=60) from problem
         raise BlobsUnavailable(f"The object store can't be used: {problem.strerror}.") from problem
-
-
-def _make_folders(folder: Path, root: Path) -> list[Path]:
-    """Make ``folder``; return the parents whose entries changed, for syncing."""
-    missing: list[Path] = []
-    at = folder
-    while at != root and not at.exists():
-        missing.append(at)
-        at = at.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    return [path.parent for path in missing]
 
 
 def _sync_folder(folder: Path | str) -> None:

@@ -23,7 +23,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from consilium_core.ids import new_ulid
-from consilium_platform.blobs import STREAM_BYTES, BlobNotFound, BlobsUnavailable, Bytes, Entry, check_key
+from consilium_platform.blobs import STREAM_BYTES, BlobNotFound, BlobsFull, BlobsUnavailable, Bytes, Entry, check_key
 from consilium_platform.blobs_bucket import create_bucket, error_code
 from consilium_platform.settings import S3Place
 
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
 T = TypeVar("T")
+_MISSING = ("NoSuchKey", "404", "NotFound")
+_FULL = (  # S3, Ceph and Swift, MinIO
+    "QuotaExceeded", "InsufficientStorage", "InsufficientCapacity", "507", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded",
+)  # fmt: skip
 _PART_BYTES = 16 << 20  # of a multipart upload; S3 takes 10,000 parts
 _LEAST_S, _BYTES_PER_S = 30.0, 1 << 20  # a call's limit: the slowest store that is still called one
 
@@ -186,9 +190,11 @@ class S3Blobs:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
         except ClientError as problem:
             code = error_code(problem)
-            if code in ("NoSuchKey", "404", "NotFound"):
+            if code in _MISSING:
                 raise BlobNotFound("The object is not in the store.") from problem
-            raise BlobsUnavailable(f"The object store refused: {code}.") from problem
+            if code in _FULL:
+                raise BlobsFull("The object store is full. The operator makes room.", retry_after_s=60) from problem
+            raise BlobsUnavailable(f"The object store refused: {code or 'it gave no reason'}.") from problem
         except (BotoCoreError, OSError) as problem:
             raise BlobsUnavailable("The object store does not answer.") from problem
 
@@ -210,6 +216,8 @@ async def _within(size: int, work: Awaitable[T]) -> T:
     except FileNotFoundError as problem:
         raise BlobNotFound("The object is not in the store.") from problem
     except (BaseError, OSError, ValueError) as problem:
+        if any(f"<Code>{code}</Code>" in str(problem) for code in _FULL):
+            raise BlobsFull("The object store is full. The operator makes room.", retry_after_s=60) from problem
         raise BlobsUnavailable(f"The object store refused or does not answer: {type(problem).__name__}.") from problem
 
 

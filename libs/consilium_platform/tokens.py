@@ -29,6 +29,8 @@ MAX_TTL_S = 900.0
 KeyName = Literal["users", "services"]
 # What each key may vouch for: the services' key can't make a person, nor the users' key a service.
 _KINDS: dict[str, frozenset[str]] = {"users": frozenset({"user", "site"}), "services": frozenset({"service"})}
+# ... and which role each kind has: a person's kind has a person's role, a machine's its own.
+_MACHINES: dict[str, Role] = {"site": Role.SITE, "service": Role.SERVICE}
 
 
 class TokenRefused(Unauthenticated):
@@ -120,9 +122,15 @@ class TokenVerifier:
                 token_id=str(c["jti"]),
                 expires_at=float(c["exp"]),
             )
+            if not _fits(principal.kind, principal.role):
+                raise TokenRefused("The token's role is not one of its kind.", reason="role")
             return principal, float(c["iat"])
         except (JoseError, KeyError, ValueError, TypeError) as problem:
             raise TokenRefused("The token is not valid. Sign in again.", reason="invalid") from problem
+
+
+def _fits(kind: PrincipalKind, role: Role) -> bool:
+    return role is _MACHINES[kind] if kind in _MACHINES else role not in _MACHINES.values()
 
 
 def new_key(name: KeyName) -> OKPKey:

@@ -239,6 +239,10 @@ class Listener:
         """Remember."""
         self.events.append(("track_ended", track.track_id))
 
+    def track_sized(self, track: TrackFacts) -> None:
+        """Remember."""
+        self.events.append((f"track_sized:{track.size}", track.track_id))
+
     def session_connected(self, session_id: str) -> None:
         """Remember."""
         self.events.append(("session_connected", session_id))

@@ -27,6 +27,7 @@ class System:
     process: subprocess.Popen[str]
     lines: list[str] = field(default_factory=list)
     passwords: dict[str, str] = field(default_factory=dict)
+    door_cpu_s: float = 0.0  # processor time of the process until the door answered
 
     def token(self, username: str) -> str:
         """Return a bearer token as ``consilium token`` prints it."""
@@ -90,6 +91,9 @@ def running_system(data: Path, *arguments: str, wait_live: bool = True, timeout_
 def _read(system: System) -> None:
     assert system.process.stdout is not None
     for line in system.process.stdout:
+        if line.startswith("consilium is at"):
+            spent = psutil.Process(system.process.pid).cpu_times()
+            system.door_cpu_s = spent.user + spent.system
         system.lines.append(line.rstrip("\n"))
         if match := re.match(r"  (\w+)\s+(\w+-\w+)$", line.rstrip("\n")):
             system.passwords[match[1]] = match[2]

@@ -18,7 +18,7 @@ from consilium_archive.errors import (
 )
 from consilium_archive.query import Level, PageRule, parse_query
 from consilium_archive.reader import ArchiveReader, Scope
-from consilium_archive.stages import Indexed, Origin, Received
+from consilium_archive.stages import Indexed, Origin, Received, Stored
 from consilium_archive.tables import instance
 from consilium_archive.writer import ArchiveWriter, open_writer
 from consilium_core.ids import new_uid
@@ -140,6 +140,113 @@ async def test_one_study_never_mixes_two_patients(writer: ArchiveWriter, reader:
         await writer.store(Received("demo", ct_instance(side=8, StudyInstanceUID=study, PatientID="P3"), cleared=True))
     [found] = await studies_of(reader)
     assert found["00201208"]["Value"] == [1]
+
+
+async def test_a_study_without_a_patient_id_takes_the_first_one_that_is_named_and_no_other(
+    writer: ArchiveWriter, reader: ArchiveReader
+) -> None:
+    study = new_uid()
+
+    async def send(**patient: str) -> Indexed:
+        return await writer.store(Received("demo", ct_instance(side=8, StudyInstanceUID=study, **patient)))
+
+    await send(PatientID="", PatientName="Unknown", StudyDescription="Trauma")
+    await send(PatientID="P2", PatientName="Li^Na", PatientSex="F", StudyDescription="Second")
+    for other in ("P3", "P1"):
+        with pytest.raises(PatientMismatch):
+            await send(PatientID=other)
+    await send(PatientID="")
+    [found] = await studies_of(reader)
+    assert found["00201208"]["Value"] == [3]
+    assert (found["00100020"]["Value"], found["00100040"]["Value"]) == (["P2"], ["F"])
+    assert found["00100010"]["Value"] == [{"Alphabetic": "Li^Na"}]
+    assert found["00081030"]["Value"] == ["Trauma"]
+    assert await reader.patient_of("demo", study) == "P2"
+    for key, value in (("PatientID", "P2"), ("PatientName", "Li*"), ("StudyDescription", "Trauma")):
+        page = await reader.search("demo", parse_query(Level.STUDY, [(key, value)], PageRule()), Scope(), "")
+        assert page.total == 1
+
+
+async def test_bytes_of_another_patient_are_refused_before_they_are_stored_and_leave_nothing(
+    any_platform: Platform, writer: ArchiveWriter, reader: ArchiveReader
+) -> None:
+    study = new_uid()
+    mine, other = (ct_instance(side=8, StudyInstanceUID=study, PatientID=patient) for patient in ("P1", "P2"))
+    late = await writer.keep(await writer.validate(Received("demo", other)))  # nothing is known of the study yet
+    assert isinstance(late, Stored)
+    await writer.store(Received("demo", mine))
+    assert len(await any_platform.blobs.list("originals/")) == 2
+    with pytest.raises(PatientMismatch):
+        await writer.index(late)
+    [place] = await reader.places("demo", Scope(study))
+    assert await any_platform.blobs.list("originals/") == [place.key]
+    with pytest.raises(PatientMismatch):
+        await writer.keep(await writer.validate(Received("demo", other)))
+    assert await any_platform.blobs.list("originals/") == [place.key]
+
+
+async def test_other_bytes_under_a_uid_that_is_taken_meanwhile_leave_nothing(
+    any_platform: Platform, writer: ArchiveWriter, reader: ArchiveReader
+) -> None:
+    sop = new_uid()
+    files = [ct_instance(side=8, seed=n, SOPInstanceUID=sop) for n in (1, 2)]
+    kept = [await writer.keep(await writer.validate(Received("demo", file))) for file in (*files, files[0])]
+    first, second, again = [one for one in kept if isinstance(one, Stored)]
+    assert (await writer.index(first)).fresh
+    with pytest.raises(InstanceConflict):
+        await writer.index(second)
+    assert not (await writer.index(again)).fresh
+    assert await any_platform.blobs.list("originals/") == [first.key]
+    assert await any_platform.blobs.get(first.key) == files[0]
+
+
+async def test_the_same_patient_id_of_another_issuer_is_another_patient(
+    writer: ArchiveWriter, reader: ArchiveReader
+) -> None:
+    study = new_uid()
+
+    async def send(issuer: str | None) -> Indexed:
+        return await writer.store(
+            Received("demo", ct_instance(side=8, StudyInstanceUID=study, IssuerOfPatientID=issuer))
+        )
+
+    for issuer in (None, "A", None, "A"):
+        await send(issuer)
+    with pytest.raises(PatientMismatch):
+        await send("B")
+    [found] = await studies_of(reader)
+    assert (found["00100021"]["Value"], found["00201208"]["Value"]) == (["A"], [4])
+
+
+async def test_a_study_takes_one_patient_from_senders_that_name_several_at_once(
+    any_platform: Platform, writer: ArchiveWriter, reader: ArchiveReader
+) -> None:
+    study = new_uid()
+    await writer.store(Received("demo", ct_instance(side=8, StudyInstanceUID=study, PatientID="")))
+    files = [ct_instance(side=8, StudyInstanceUID=study, PatientID=f"P{n}") for n in range(6)]
+    async with open_writer(any_platform.database, any_platform.blobs, any_platform.outbox) as other:
+        sent = ((writer, other)[n % 2].store(Received("demo", file)) for n, file in enumerate(files))
+        answers = await asyncio.gather(*sent, return_exceptions=True)
+    [stored] = [answer for answer in answers if isinstance(answer, Indexed)]
+    assert sum(isinstance(answer, PatientMismatch) for answer in answers) == 5
+    assert await reader.patient_of("demo", study) == stored.patient_id
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, about the odd values it writes
+async def test_a_nul_inside_any_text_is_stored_with_a_warning_in_either_world(
+    writer: ArchiveWriter, reader: ArchiveReader
+) -> None:
+    words = (
+        "PatientName", "PatientID", "IssuerOfPatientID", "PatientSex", "StudyDescription", "SeriesDescription", "StudyID",
+        "AccessionNumber", "Modality", "BodyPartExamined", "ReferringPhysicianName", "Manufacturer", "ProtocolName",
+    )  # fmt: skip
+    file = ct_instance(side=8, StudyInstanceUID="1.2.3", **dict.fromkeys(words, "A@B")).replace(b"A@B", b"A\0B")
+    indexed = await writer.store(Received("demo", file))
+    assert "text-nul" in {warning.code for warning in indexed.warnings}
+    [found] = await studies_of(reader)
+    assert (found["00081030"]["Value"], indexed.patient_id) == (["A B"], "A B")
+    assert await reader.patient_of("demo", "1.2.3") == "A B"
+    assert len(await reader.metadata("demo", Scope("1.2.3"))) == 1
 
 
 async def test_tenants_do_not_see_each_other_even_with_equal_uids(writer: ArchiveWriter, reader: ArchiveReader) -> None:

@@ -310,6 +310,7 @@ def test_the_database_is_migrated_before_any_service_of_the_new_release_starts(r
         ("network.database.port", "70000"),
         ("imaging.resources.limits.memory", "lots"),
         ("secrets.keys", ""),
+        ("coturn.enabled", "true"),  # and no live.turnUrls: nobody would be told of it
     ],
 )
 def test_the_schema_refuses_what_would_not_work(render: Any, key: str, value: str) -> None:

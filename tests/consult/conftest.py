@@ -48,9 +48,9 @@ class Consult:
         assert answer.status_code == 201, answer.text
         return dict(answer.json())
 
-    async def report(self) -> dict[str, Any]:
+    async def report(self, number: str = "P1") -> dict[str, Any]:
         """Return a report that the operator has drafted and submitted, in review by the reviewer."""
-        case = await self.consultation()
+        case = await self.consultation(patient=await self.patient(number))
         for role, verb in ((Role.SPECIALIST, "accept"), (Role.SPECIALIST, "start"), (Role.OPERATOR, "finish")):
             answer = await self.call(role, "POST", f"/consultations/{case['id']}/{verb}")
             assert answer.status_code == 200, answer.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from tests.consult.conftest import PASSWORD
 
+from consilium_consult.adapters import page
+from consilium_consult.settings import ConsultSettings, zone_of
 from consilium_core.roles import Role
+from consilium_platform.settings import SettingsInvalid
 
 NEW = {"findings": "二尖瓣反流 severe.", "impression": "Worse 加重", "recommendation": ""}
 
@@ -56,6 +60,55 @@ async def test_the_database_itself_refuses_to_change_what_is_signed(consult, sta
     with pytest.raises(DBAPIError):
         async with consult.platform.database.engine.begin() as connection:
             await connection.execute(text(statement))
+
+
+@pytest.mark.parametrize("world", ["embedded"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "REPLACE INTO report SELECT * FROM report",
+        "UPDATE OR REPLACE report SET consultation = (SELECT consultation FROM report WHERE state = 'signed') WHERE state <> 'signed'",
+        "UPDATE OR REPLACE report SET id = (SELECT id FROM report WHERE state = 'signed') WHERE state <> 'signed'",
+        "REPLACE INTO report_version SELECT * FROM report_version",
+        "REPLACE INTO report_change SELECT * FROM report_change",
+    ],
+)
+async def test_sqlite_refuses_to_replace_what_is_signed(consult, statement: str) -> None:
+    await signed(consult)
+    await consult.report("P2")
+    with pytest.raises(DBAPIError, match=r"locked|append-only"):
+        async with consult.platform.database.engine.begin() as connection:
+            await connection.execute(text(statement))
+
+
+async def test_a_report_that_was_changed_behind_the_lock_is_not_shown_as_signed(consult) -> None:
+    report = await signed(consult)
+    unlock = (
+        "DROP TRIGGER report_locked_update"
+        if consult.platform.database.is_sqlite
+        else "ALTER TABLE report DISABLE TRIGGER ALL"
+    )
+    async with consult.platform.database.engine.begin() as connection:
+        await connection.execute(text(unlock))
+        await connection.execute(text("UPDATE report SET author_name = 'Somebody else'"))
+    for path in (f"/reports/{report['id']}", f"/reports/{report['id']}/pdf"):
+        shown = await consult.call(Role.REVIEWER, "GET", path)
+        assert (shown.status_code, shown.json()["code"]) == (500, "signature-broken")
+
+
+@pytest.mark.parametrize("header", ["²", '"1e3"', "9" * 12, "-1"])
+async def test_a_version_that_is_no_number_is_refused_in_words(consult, header: str) -> None:
+    report = await consult.report()
+    answer = await consult.call(
+        Role.REVIEWER, "PUT", f"/reports/{report['id']}", json={"sections": NEW}, headers={"If-Match": header.encode()}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (428, "if-match-needed")
+
+
+async def test_nothing_about_patients_is_cached(consult) -> None:
+    await signed(consult)
+    for path in ("/patients", "/consultations", "/reports"):
+        assert (await consult.call(Role.SPECIALIST, "GET", path)).headers["cache-control"] == "no-store"
 
 
 async def test_a_wrong_password_signs_nothing_and_is_audited(consult) -> None:
@@ -198,12 +251,29 @@ async def test_the_print_is_a_pdf_with_both_scripts_and_the_same_bytes_every_tim
     file = tmp_path / "report.pdf"
     file.write_bytes(prints[0].content)
     words = subprocess.run(["pdftotext", "-layout", str(file), "-"], check=True, capture_output=True, text=True).stdout
-    for expected in ("王小东", "Wang", "二尖瓣反流 moderate.", "No change 无变化", report["hash"], "签名"):
+    wanted = (
+        "王小东",
+        "Wang",
+        "二尖瓣反流 moderate.",
+        "No change 无变化",
+        report["hash"],
+        "签名",
+        "Is it worse?",
+        "UTC+0000",
+    )
+    for expected in wanted:
         assert expected in words
     fonts = subprocess.run(["pdffonts", str(file)], check=True, capture_output=True, text=True).stdout
     assert any("NotoSansSC" in line and " yes " in line for line in fonts.splitlines()), fonts
     audited = await consult.platform.audit.search("demo", action="report.print")
     assert len(audited) == 2
+
+
+def test_times_on_paper_are_those_of_the_hospitals_wall() -> None:
+    at = datetime(2030, 1, 1, 18, 30, tzinfo=UTC)
+    assert page._local(at, zone_of("Asia/Shanghai")) == "2030-01-02 02:30:00 UTC+0800"
+    with pytest.raises(SettingsInvalid, match="Mars"):
+        ConsultSettings.load(time_zone="Mars/Olympus")
 
 
 async def test_a_draft_says_on_paper_that_it_is_one(consult, tmp_path: Path) -> None:

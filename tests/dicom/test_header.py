@@ -114,6 +114,18 @@ def test_windows_keep_every_value(bundled: Callable[[str], bytes]) -> None:
     assert header.window_width == (400.0, 1500.0)
 
 
+def test_a_nul_inside_text_is_a_space_and_padding_is_nothing(bundled: Callable[[str], bytes]) -> None:
+    dataset = pydicom.dcmread(io.BytesIO(bundled("CT_small.dcm")))
+    dataset.PatientID, dataset.PatientName, dataset.StudyDescription = "P1\x001", "Li\0Na^A=x\0", "A\0B\0"
+    dataset.Modality, dataset.StudyInstanceUID = "C\0T", "1.2\x003"
+    out = io.BytesIO()
+    dataset.save_as(out)
+    header = read_header(out.getvalue())
+    assert (header.patient_id, str(header.patient_name), header.study_description) == ("P1 1", "Li Na^A=x", "A B")
+    assert (header.modality, header.study_uid) == ("C T", "1.2\x003")
+    assert set(header.nul_tags) == {0x00100020, 0x00100010, 0x00081030, 0x00080060}
+
+
 def test_the_beginning_of_a_file_is_enough(bundled: Callable[[str], bytes]) -> None:
     data = bundled("CT_small.dcm")
     whole = read_header(data)

@@ -77,6 +77,16 @@ def test_real_files_get_the_right_verdict(real_file: Path) -> None:
         assert run.failure_reason == 0
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, about the odd value it writes
+def test_a_nul_inside_text_is_a_warning_and_inside_a_uid_a_refusal() -> None:
+    run = validate(_changed(CT, StudyDescription="A\0B"))
+    assert [(found.code, found.tag_path) for found in run.findings if found.code == "text-nul"] == [
+        ("text-nul", "(0008,1030)")
+    ]
+    assert run.verdict == "accept_with_warnings"
+    assert "uid-invalid" in _codes(validate(_changed(CT, StudyInstanceUID="1.2\x003")))
+
+
 def test_a_clean_file_is_accepted_without_a_word() -> None:
     run = validate(CT)
     assert run == ValidationRun("accept", run.findings, 0, read_header(CT), run.source)

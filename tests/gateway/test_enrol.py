@@ -121,6 +121,18 @@ async def test_sp_12_the_secret_buys_tokens_and_a_wrong_one_does_not(any_gateway
     assert len(await any_gateway.audited("site.token")) == 2
 
 
+async def test_guessing_secrets_from_one_address_has_to_wait_and_is_counted(clocked: Clocked) -> None:
+    agent = await clocked.agent(hello=False)
+    body = {"site_id": agent.site_id, "refresh_secret": "wrong"}
+    answers = [(await clocked.http.post("/site/v1/token", json=body)).status_code for _ in range(70)]
+    assert answers == [401] * 60 + [429] * 10
+    assert len(await clocked.platform.audit.search("demo", action="site.token", limit=200)) == 31
+    clocked.clock.advance(901)
+    for _ in range(70):
+        good = await clocked.http.post("/site/v1/token", json={**body, "refresh_secret": agent.secret})
+        assert good.status_code == 200
+
+
 async def test_a_revoked_site_is_refused_everywhere_at_once(any_gateway: Opened) -> None:
     agent = await any_gateway.agent()
     site = f"/api/v1/sites/{agent.site_id}"
@@ -136,6 +148,9 @@ async def test_a_revoked_site_is_refused_everywhere_at_once(any_gateway: Opened)
     for path, sent in (("events", {"events": []}), ("leases/renew", {"leases": []})):
         reply = await any_gateway.http.post(f"/site/v1/{path}", json=sent, headers=agent.headers)
         assert reply.status_code == 403, path
+    trail = await any_gateway.audited("token.refused")
+    assert [entry["detail"] for entry in trail] == ["site-revoked"] * 5
+    assert {entry["actor"] for entry in trail} == {agent.site_id}
     back = await any_gateway.http.post(f"{site}/enrolment-codes", headers=any_gateway.as_(Role.ADMIN))
     assert (await any_gateway.enrol(back.json()["enrolment_code"], "new-nonce-1")).status_code == 200
 

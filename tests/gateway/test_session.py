@@ -10,8 +10,9 @@ from consilium_core.roles import Role
 from consilium_gateway.adapters.passwords import NOBODY, hash_password, open_passwords
 from consilium_gateway.errors import UserUnknown
 from consilium_gateway.flow.users import ensure_user, issue_token
+from consilium_platform.platform import Platform
 
-from .conftest import PASSWORD, Clocked, Opened
+from .conftest import PASSWORD, Clocked, Opened, opened
 
 OURS = {"X-Requested-By": "consilium"}
 
@@ -51,6 +52,25 @@ async def test_wrong_password_and_unknown_name_get_the_same_answer_and_are_audit
     assert "set-cookie" not in wrong.headers
     entries = await any_gateway.audited("session.create")
     assert [(e["actor"], e["outcome"]) for e in entries] == [("unknown", "denied"), (user.id, "denied")]
+    assert all(entry["detail"].endswith("from 10.0.0.1") for entry in entries)
+    assert "unknown name" in entries[0]["detail"]
+    assert "nobody" not in entries[0]["detail"], "what was typed may be a password"
+
+
+async def test_a_flood_of_wrong_sign_ins_is_counted_not_written(gateway: Opened) -> None:
+    for number in range(80):
+        assert (await gateway.sign_in(f"nobody-{number}", "nope")).status_code in (401, 429)
+    assert len(await gateway.platform.audit.search("demo", action="session.create", limit=200)) == 31
+
+
+@pytest.mark.parametrize(("hops", "address"), [(0, "10.0.0.1"), (1, "203.0.113.7"), (2, "198.51.100.9")])
+async def test_behind_proxies_the_trail_names_the_client(platform: Platform, hops: int, address: str) -> None:
+    async with opened(platform, trusted_proxy_hops=hops) as gateway:
+        headers = {"X-Forwarded-For": "198.51.100.9, 203.0.113.7", "Authorization": "Bearer nonsense"}
+        assert (await gateway.http.get("/api/v1/sites", headers=headers)).status_code == 401
+        await gateway.http.post("/api/v1/session", json={"username": "x", "password": "y"}, headers=headers)
+        refused = await gateway.audited("session.create")
+        assert refused[0]["detail"].endswith(f"from {address}")
 
 
 async def test_a_name_is_found_whatever_its_case_and_a_disabled_account_is_refused(gateway: Opened) -> None:
@@ -73,7 +93,7 @@ async def test_five_failures_make_the_next_try_wait_even_with_the_right_password
     blocked = await clocked.sign_in()
     assert blocked.status_code == 429
     assert int(blocked.headers["retry-after"]) > 60
-    assert (await clocked.audited("session.create"))[0]["detail"] == "too many tries"
+    assert (await clocked.audited("session.create"))[0]["detail"] == "too many tries, from 10.0.0.1"
     assert (await clocked.sign_in("operator")).status_code == 200, "another user at the same address is not blocked"
     clocked.clock.advance(901)
     assert (await clocked.sign_in()).status_code == 200

@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from consilium_archive.reader import ArchiveReader
+from consilium_archive.shown import Shown
 from consilium_core.clock import FakeClock
 from consilium_core.errors import Exhausted
 from consilium_core.roles import Principal, Role
@@ -51,6 +52,36 @@ async def test_frames_of_one_study_are_one_entry_and_study_views_one_each(
         await viewer.get("/api/v1/imaging/worklist?q=wang")
         searches = await entries(any_platform, actor="specialist", action="study.search")
         assert searches == [("study.search", "worklist?q", ""), ("study.search", "studies?PatientName", "")]
+        assert await entries(any_platform, actor="specialist", action="study.list") == [
+            ("study.list", "patient of studies", "P1")
+        ]
+
+
+@pytest.mark.parametrize(
+    "path", ["/dicomweb/studies", "/dicomweb/series", "/dicomweb/instances", "/api/v1/imaging/worklist"]
+)
+async def test_every_patient_that_a_page_shows_is_in_the_trail_and_nobody_else(
+    any_platform: Platform, door: Door, client: httpx2.AsyncClient, path: str
+) -> None:
+    nameless = [ct_instance(side=8, PatientID="") for _ in range(2)]
+    for file in (*(ct_instance(side=8, PatientID=patient) for patient in ("P1", "P1", "P2", "P3")), *nameless):
+        sent = await client.post("/dicomweb/studies", content=file, headers={"Content-Type": "application/dicom"})
+        assert sent.status_code == 200
+    async with door_client(door, bearer(any_platform, Role.SPECIALIST)) as viewer:
+        for _ in range(2):
+            assert (await viewer.get(path)).status_code == 200
+        shown = await entries(any_platform, actor="specialist", action="study.list")
+        what = f"patient of {path.rsplit('/', 1)[1]}"
+        assert sorted(shown) == sorted(
+            [("study.list", what, patient) for patient in ("P1", "P2", "P3")]
+            + [("study.list", uids_of(file)[0], "") for file in nameless]
+        )
+    async with door_client(door, bearer(any_platform, Role.REVIEWER)) as other:
+        only = {"q": "P2"} if "worklist" in path else {"PatientID": "P2"}
+        assert (await other.get(path, params=only)).status_code == 200
+        assert [patient for _, _, patient in await entries(any_platform, actor="reviewer", action="study.list")] == [
+            "P2"
+        ]
 
 
 async def test_a_trainee_is_denied_and_the_attempt_is_audited(
@@ -65,6 +96,19 @@ async def test_a_trainee_is_denied_and_the_attempt_is_audited(
     assert [(entry["action"], entry["outcome"]) for entry in denied] == [("permission.denied", "denied")] * 5
     async with door_client(door, {}) as nobody:
         assert (await nobody.get("/dicomweb/studies")).status_code == 401
+
+
+async def test_a_page_whose_patients_cannot_be_audited_is_not_sent() -> None:
+    audit = _BrokenAudit()
+    views = ViewAudit(audit, _Patient(), FakeClock(), 60.0)
+    who = Principal("user", "u1", "demo", Role.SPECIALIST, "U")
+    page = [Shown(f"P{n}", "") for n in range(450)]
+    with pytest.raises(Exhausted):
+        await views.shown(who, "studies", page)
+    audit.broken = False
+    await views.shown(who, "studies", page)
+    await views.shown(who, "series", [*page, Shown("P1", "another issuer")])
+    assert audit.written == 451
 
 
 class _BrokenAudit(AuditLog):

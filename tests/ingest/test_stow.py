@@ -121,14 +121,38 @@ async def test_a_request_that_is_no_store_request_is_refused_with_its_cause(
     assert response.json()["code"] == code
 
 
-async def test_an_unfinished_body_stores_only_whole_parts_and_is_not_acknowledged(client: httpx2.AsyncClient) -> None:
-    first, second = ct_instance(side=16), ct_instance(side=16)
-    body, media = multipart([first, second])
-    cut = body[: len(body) - len(second) // 2]
+async def test_an_unfinished_body_acknowledges_and_audits_what_was_whole_and_nothing_else(
+    any_platform: Platform, client: httpx2.AsyncClient
+) -> None:
+    files = [ct_instance(side=16, PatientID=patient) for patient in ("P1", "P2", "P1", "P3")]
+    body, media = multipart(files)
+    cut = body[: len(body) - len(files[-1]) // 2]
     response = await client.post("/dicomweb/studies", content=cut, headers={"Content-Type": media})
-    assert response.status_code == 400
+    assert response.status_code == 202
+    whole = [uids_of(file) for file in files[:3]]
+    assert [value(item, "00081155") for item in items(response, "00081199")] == [sop for _, _, sop in whole]
+    [rest] = items(response, "00081198")
+    assert value(rest, "00091002") == "multipart-invalid"
     listed = (await client.get("/dicomweb/instances")).json()
-    assert {value(item, "00080018") for item in listed} <= {uids_of(first)[2]}
+    assert {value(item, "00080018") for item in listed} == {sop for _, _, sop in whole}
+    entries = await any_platform.audit.search("demo", action="instance.store")
+    assert {(entry["outcome"], entry["patient_id"], entry["subject"], entry["detail"]) for entry in entries} == {
+        ("success", "P1", " ".join(sorted((whole[0][0], whole[2][0]))), "stored 2, refused 1: multipart-invalid"),
+        ("success", "P2", whole[1][0], "stored 1, refused 1: multipart-invalid"),
+    }
+
+
+async def test_an_oversized_later_part_does_not_hide_what_was_stored_before_it(platform: Platform) -> None:
+    small = IngestSettings.load(max_object_bytes=1 << 20)
+    async with archive_door(platform, ingest=small) as door, door_client(door, bearer(platform, Role.ADMIN)) as client:
+        first = ct_instance(side=16)
+        response = await stow(client, [first, ct_instance(side=1024)])
+    assert response.status_code == 202
+    assert [value(item, "00081155") for item in items(response, "00081199")] == [uids_of(first)[2]]
+    [rest] = items(response, "00081198")
+    assert (value(rest, "00091002"), value(rest, "00081197")) == ("object-too-large", 0xA700)
+    [entry] = await platform.audit.search("demo", action="instance.store")
+    assert (entry["patient_id"], entry["subject"]) == ("P1", uids_of(first)[0])
 
 
 async def test_who_may_store_and_what_is_audited(any_platform: Platform, door: Door) -> None:

@@ -6,16 +6,25 @@ import asyncio
 import base64
 import hashlib
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import httpx2
 import pytest
 from sqlalchemy import select
 
+from consilium_archive import writer as archive_writer
+from consilium_archive.writer import open_writer
 from consilium_core.roles import Role
 from consilium_core.site_protocol import UploadStatus
+from consilium_ingest import upload_ingest
+from consilium_ingest.spool import Budget, Spool
+from consilium_ingest.upload_ingest import UploadIngest
 from consilium_ingest.upload_rows import UploadRows
 from consilium_ingest.uploads import Uploads
+from consilium_platform.blobs import BlobsFull
 from consilium_platform.outbox import outbox
 from consilium_platform.platform import Platform
 from consilium_testkit.archive_rooms import Door, archive_door, door_client
@@ -63,11 +72,27 @@ async def outcome(site: httpx2.AsyncClient, url: str) -> UploadStatus:
             await asyncio.sleep(0.01)
 
 
+async def one(data: bytes) -> AsyncIterator[bytes]:
+    """Give a body of one chunk."""
+    yield data
+
+
 async def empty(platform: Platform) -> None:
     """Wait until the pieces of settled uploads are gone; they are removed after the outcome is written."""
     async with asyncio.timeout(20):
         while await platform.blobs.list("uploads/"):
             await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def ingesting(
+    platform: Platform, keep: timedelta = timedelta(hours=1), **limits: float
+) -> AsyncIterator[UploadIngest]:
+    """Yield an ingest task that a test drives by hand."""
+    uploads = Uploads(UploadRows(platform.database), platform.blobs, max_bytes=1 << 30, chunk_bytes=1 << 24)
+    spool = Spool(platform.settings.data_dir, Budget(1 << 20), 1 << 20, 1 << 30)
+    async with open_writer(platform.database, platform.blobs, platform.outbox) as writer:
+        yield UploadIngest(uploads, writer, spool, platform.audit, keep=keep, **limits)
 
 
 async def test_chunks_become_an_instance_with_a_receipt_and_a_capture_event(
@@ -203,10 +228,9 @@ async def test_an_upload_that_was_complete_before_a_restart_is_ingested_after_it
     uploads = Uploads(UploadRows(any_platform.database), any_platform.blobs, max_bytes=1 << 30, chunk_bytes=1 << 24)
     made = await uploads.create("demo", "site-a", len(data), {"sha256": hashlib.sha256(data).hexdigest()})
 
-    async def body() -> Any:
-        yield data
-
-    assert (await uploads.append(made, 0, body(), None)).state == "ingesting"  # and nobody ingests it: the process ends
+    assert (
+        await uploads.append(made, 0, one(data), None)
+    ).state == "ingesting"  # and nobody ingests it: the process ends
     async with (
         archive_door(any_platform) as door,
         door_client(door, bearer(any_platform, Role.SITE, subject="site-a")) as site,
@@ -253,3 +277,60 @@ async def test_a_rejected_held_upload_tells_the_site_why(
     assert done.state == "rejected"
     assert done.problem is not None
     assert "phantom" in done.problem["detail"]
+
+
+async def test_an_upload_that_fails_by_an_error_of_ours_keeps_its_bytes(
+    any_platform: Platform, site: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("our bug")
+
+    monkeypatch.setattr(archive_writer, "index_group", broken)
+    monkeypatch.setattr(upload_ingest, "_ATTEMPTS", 1)
+    data = ct_instance(side=16)
+    url = await create(site, data)
+    await patch(site, url, 0, data[:300])
+    await patch(site, url, 300, data[300:])
+    status = await outcome(site, url)
+    assert status.problem is not None
+    assert (status.state, status.problem["code"], status.problem["mend"]) == ("rejected", "corrupt", "vendor")
+    async with ingesting(any_platform, keep=timedelta(0)) as ingest:
+        await ingest.sweep()
+    kept = await any_platform.blobs.list("uploads/")
+    assert b"".join([await any_platform.blobs.get(key) for key in kept]) == data
+    assert (await site.get(f"{url}/status")).json()["state"] == "rejected"
+
+
+async def test_an_upload_waits_for_a_store_that_is_full(
+    any_platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object) -> None:
+        raise BlobsFull("The object store is full.")
+
+    data = ct_instance(side=16)
+    async with ingesting(any_platform) as ingest:
+        made = await ingest.uploads.create("demo", "site-a", len(data), {})
+        await ingest.uploads.append(made, 0, one(data), None)
+        [claimed] = await ingest.uploads.rows.claim(60)
+        with monkeypatch.context() as store:
+            store.setattr(any_platform.blobs, "put", full)
+            await ingest.ingest(claimed)
+        assert (await ingest.uploads.rows.get("demo", made.id)).state == "ingesting"
+        await ingest.ingest(claimed)
+        assert (await ingest.uploads.rows.get("demo", made.id)).state == "ingested"
+
+
+async def test_bytes_that_no_upload_counts_are_swept_after_a_while_and_counted_ones_are_not(
+    any_platform: Platform, site: httpx2.AsyncClient
+) -> None:
+    url = await create(site, b"x" * 10)
+    await patch(site, url, 0, b"x" * 5)
+    [counted] = await any_platform.blobs.list("uploads/")
+    await any_platform.blobs.put("uploads/left-by-a-kill", b"x")
+    async with ingesting(any_platform) as ingest:
+        for _ in range(2):
+            await ingest.sweep()
+        assert await any_platform.blobs.list("uploads/") == [counted, "uploads/left-by-a-kill"]
+    async with ingesting(any_platform, unclaimed_s=0) as ingest:
+        await ingest.sweep()
+    assert await any_platform.blobs.list("uploads/") == [counted]

@@ -18,6 +18,12 @@ def spooled(system: System, capture_id: str) -> bool:
     return any("capture_spooled" in line and capture_id in line for line in lines)
 
 
+def begun(system: System) -> int:
+    """Return how many clips the agent has begun."""
+    lines = (system.data / "site" / "agent.log").read_text().splitlines()
+    return sum("command_accepted" in line and "capture.clip" in line for line in lines)
+
+
 def ask_for_clip(system: System) -> str:
     asked = system.post("/api/v1/rooms/demo/captures", json={"kind": "clip", "seconds": 10})
     assert asked.status_code == 202, asked.text
@@ -36,7 +42,9 @@ async def test_the_room_says_frozen_goes_on_and_loses_nothing(system: System, br
         for wait_for_spool in (False, True):  # once in the middle of the clip, once between disk and cloud
             await expect(video).to_have_attribute("data-standing", "live", timeout=90_000)
             agent = system.agent()
+            before = begun(system)
             asked.append(ask_for_clip(system))
+            wait_for(lambda count=before: begun(system) > count, "the agent works on the clip", 60)
             if wait_for_spool:
                 wait_for(lambda: spooled(system, asked[-1]), "the clip spooled", 60)
             agent.kill()

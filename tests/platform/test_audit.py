@@ -63,6 +63,13 @@ async def test_the_database_itself_refuses_changes(any_platform: Platform, state
             await session.execute(text(statement))
 
 
+async def test_sqlite_refuses_to_replace_an_entry(platform: Platform) -> None:
+    await platform.audit.record(VIEW)
+    with pytest.raises(DBAPIError, match="append-only"):
+        async with platform.database.write() as session:
+            await session.execute(text("REPLACE INTO audit_entry SELECT * FROM audit_entry"))
+
+
 @pytest.mark.parametrize(
     "column", ["actor", "role", "action", "outcome", "subject", "patient_id", "detail", "previous", "hash"]
 )

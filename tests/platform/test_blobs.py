@@ -6,17 +6,20 @@ import asyncio
 import errno
 import hashlib
 import os
-from contextlib import aclosing
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from consilium_core.errors import Invalid
-from consilium_platform.blobs import STREAM_BYTES, BlobNotFound, BlobsFull, BlobsUnavailable, check_key
+from consilium_platform.blobs import STREAM_BYTES, BlobNotFound, BlobsFull, BlobsUnavailable, check_key, open_stores
 from consilium_platform.blobs_folder import FolderBlobs
 from consilium_platform.blobs_s3 import S3Blobs
 from consilium_platform.platform import Platform
+from consilium_platform.settings import PlatformSettings
 
 DATA = bytes(range(256)) * 40
 
@@ -205,3 +208,98 @@ async def test_a_folder_object_is_synced_before_it_gets_its_name_and_its_folders
     blobs.close()
     assert acts[:2] == ["data", "name"]
     assert set(acts[2:]) == {"folder a/b", "folder a", "folder ."}
+
+
+async def test_a_folder_that_another_writer_just_made_is_durable_before_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    sync_folder = os.fsync
+
+    def folder_synced(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(tmp_path)))
+        sync_folder(descriptor)
+
+    monkeypatch.setattr(os, "fsync", folder_synced)
+    blobs = FolderBlobs(tmp_path)
+    (tmp_path / "a" / "b").mkdir(parents=True)  # made, but not yet synced, by the other writer
+    await blobs.put("a/b/c", b"x")
+    assert set(synced) == {"a/b", "a", "."}
+    synced.clear()
+    await blobs.put("a/b/d", b"x")
+    assert synced == ["a/b"]
+    blobs.close()
+
+
+async def test_what_a_killed_writer_left_half_written_is_swept_when_the_folder_opens(tmp_path: Path) -> None:
+    incoming = tmp_path / "objects" / ".incoming"
+    incoming.mkdir(parents=True)
+    for name in ("killed", "being-written"):
+        (incoming / name).write_bytes(DATA)
+    os.utime(incoming / "killed", (1, 1))
+    async with open_stores(PlatformSettings.load(data_dir=tmp_path)):
+        assert [path.name for path in incoming.iterdir()] == ["being-written"]
+
+
+async def test_a_copy_across_file_systems_that_fails_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def across(path: str, target: str) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    blobs, path = FolderBlobs(tmp_path / "store"), tmp_path / "upload"
+    path.write_bytes(DATA)
+    monkeypatch.setattr(os, "replace", across)
+    with pytest.raises(BlobsUnavailable):
+        await blobs.put_file("a/b", path)
+    blobs.close()
+    assert path.read_bytes() == DATA
+    assert [left for left in (tmp_path / "store").rglob("*") if left.is_file()] == []
+
+
+@asynccontextmanager
+async def refusing(status: int, code: str) -> AsyncIterator[S3Blobs]:
+    """Yield a bucket whose store answers every request with this refusal."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = f"<Error><Code>{code}</Code></Error>".encode()
+        head = f"HTTP/1.1 {status} No\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head + body)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    secret = SecretStr("x" * 8)
+    settings = PlatformSettings.load(
+        blob_store="s3", s3_endpoint=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",
+        s3_access_key=secret, s3_secret_key=secret,
+    )  # fmt: skip
+    blobs = S3Blobs(settings.s3_place)
+    try:
+        yield blobs
+    finally:
+        blobs.close()
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (403, "AccessDenied", BlobsUnavailable),
+        (403, "QuotaExceeded", BlobsFull),
+        (507, "InsufficientStorage", BlobsFull),
+        (507, "XMinioStorageFull", BlobsFull),
+    ],
+)
+async def test_a_bucket_that_refuses_says_so_for_bytes_and_for_files(
+    tmp_path: Path, status: int, code: str, error: type[Exception]
+) -> None:
+    path = tmp_path / "upload"
+    path.write_bytes(DATA)
+    async with refusing(status, code) as blobs:
+        for work in (blobs.put("a/b", DATA), blobs.put_file("a/b", path)):
+            with pytest.raises(error):
+                await work
+    assert path.read_bytes() == DATA

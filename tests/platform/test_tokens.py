@@ -107,6 +107,15 @@ def test_the_services_key_can_not_make_a_person_nor_the_users_key_a_service(ring
     assert ring.verifier.verify(ring.forged(ring.services, kind="service", role="service")).kind == "service"
 
 
+@pytest.mark.parametrize(
+    ("kind", "role"),
+    [("service", "admin"), ("service", "site"), ("site", "admin"), ("site", "service"), ("user", "site"), ("user", "service")],
+)  # fmt: skip
+def test_a_kind_has_no_other_kinds_role(ring: Ring, kind: str, role: str) -> None:
+    with pytest.raises(TokenRefused):
+        ring.verifier.verify(ring.forged(ring.services if kind == "service" else ring.users, kind=kind, role=role))
+
+
 def test_a_stranger_with_our_key_id_is_refused(ring: Ring) -> None:
     stranger = OKPKey.generate_key("Ed25519", {"kid": ring.users.kid}, private=True)
     with pytest.raises(TokenRefused):

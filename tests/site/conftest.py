@@ -104,6 +104,8 @@ class FakeCloud:
         self.cut_polls = 0
         self.lose_enrol_replies = 0
         self.lose_event_replies = 0
+        self.lose_ack_replies = 0
+        self.unfit_results = 0
         self.new_command = asyncio.Event()
         self.whips: list[Received] = []
         self.whip_status = 201
@@ -212,9 +214,15 @@ class FakeCloud:
 
     async def ack(self, request: Request) -> Response:
         self.acks[request.path_params["id"]] = await request.json()
+        if self.lose_ack_replies:
+            self.lose_ack_replies -= 1
+            return Response(status_code=503)
         return Response(status_code=204)
 
     async def result(self, request: Request) -> Response:
+        if self.unfit_results:
+            self.unfit_results -= 1
+            return JSONResponse({"detail": "does not fit"}, 422)
         self.results.setdefault(request.path_params["id"], await request.json())
         return Response(status_code=204)
 

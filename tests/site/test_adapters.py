@@ -283,9 +283,9 @@ class TestMemory:
         first.note_result("finished", Result(outcome="succeeded"))
         first.note_result("finished", Result(outcome="failed"))
         second = memory()
-        assert [c.command_id for c in second.interrupted()] == ["accepted"]
+        assert [c.command_id for c in second.interrupted()] == ["received", "accepted"]
         assert second.waiting_results() == [("finished", Result(outcome="succeeded"))]
-        assert second.note_received(OpenCommand("received", CommandType.CAPTURE_MARK, "c", "r"))
+        assert not second.note_received(OpenCommand("received", CommandType.CAPTURE_MARK, "c", "r"))
         assert not second.note_received(OpenCommand("finished", CommandType.CAPTURE_MARK, "c", "r"))
         second.result_delivered("finished")
         assert second.waiting_results() == []

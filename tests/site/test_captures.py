@@ -28,6 +28,13 @@ def stored(cloud: Any) -> list[pydicom.Dataset]:
     return [pydicom.dcmread(io.BytesIO(body)) for _, body in cloud.stored]
 
 
+async def published(cloud: Any, eventually: Any, frames: int = 5) -> None:
+    """Have the device published into the room and wait for its pictures."""
+    result = await cloud.done(cloud.order("stream.publish", room_id="demo"))
+    assert result["outcome"] == "succeeded", result
+    await eventually(lambda: cloud.whips[-1].frames >= frames, "pictures in the room")
+
+
 def judge(path: Path) -> list[str]:
     """Return dciodvfy's errors."""
     need("dciodvfy", "dicom3tools")
@@ -40,7 +47,7 @@ async def test_sp43_mark_without_a_reference_stores_the_newest_frame_without_los
 ) -> None:
     agent = make_agent()
     await agent.start()
-    await eventually(lambda: any(d["devices"][0]["state"] == "live" for d in cloud.seen("devices")), "a live device")
+    await published(cloud, eventually)
     result = await cloud.done(cloud.order("capture.mark", **MARK))
     assert result["outcome"] == "succeeded", result
     assert result["data"]["lossless"] is True
@@ -114,7 +121,7 @@ async def test_sp36_upload_cut_by_kill_9_goes_on_after_the_restart_and_is_stored
     cloud.upload_gate.clear()
     agent = make_agent(source_fps="30")
     await agent.start()
-    await eventually(lambda: any(d["devices"][0]["state"] == "live" for d in cloud.seen("devices")), "a live device")
+    await published(cloud, eventually)
     command = cloud.order("capture.clip", room_id="demo", capture_id="clip-1", seconds=5, context=CONTEXT)
     result = await cloud.done(command)
     await eventually(lambda: any(u.body for u in cloud.uploads.values()), "the first chunk arrives")
@@ -135,7 +142,7 @@ async def test_sp37_rejected_object_goes_to_quarantine_and_the_queue_goes_on(
     cloud.reject_kinds.add("still")
     agent = make_agent()
     await agent.start()
-    await eventually(lambda: any(d["devices"][0]["state"] == "live" for d in cloud.seen("devices")), "a live device")
+    await published(cloud, eventually)
     await cloud.done(cloud.order("capture.mark", **MARK))
     await cloud.event("capture.failed", capture_id="still-1", code="upload-rejected")
     await cloud.done(cloud.order("capture.clip", room_id="demo", capture_id="clip-1", seconds=1, context=CONTEXT))
@@ -148,7 +155,7 @@ async def test_sp34_damaged_chunk_is_sent_again(cloud: Any, make_agent: Any, eve
     cloud.damage_chunks = 2
     agent = make_agent()
     await agent.start()
-    await eventually(lambda: any(d["devices"][0]["state"] == "live" for d in cloud.seen("devices")), "a live device")
+    await published(cloud, eventually)
     await cloud.done(cloud.order("capture.mark", **MARK))
     await cloud.event("capture.uploaded", capture_id="still-1")
     assert len(cloud.uploads) == 1
@@ -169,3 +176,70 @@ async def test_sp28_command_interrupted_by_kill_9_is_answered_after_the_restart(
     result = await cloud.done(command)
     assert (result["outcome"], result["data"]["code"]) == ("failed", "agent-restarted")
     await eventually(lambda: cloud.whips and cloud.whips[0].frames > 10, "the desired stream is published again")
+
+
+async def test_sp45_nothing_is_captured_for_a_room_into_which_nothing_is_published(
+    cloud: Any, make_agent: Any, eventually: Any
+) -> None:
+    agent = make_agent()
+    await agent.start()
+    await published(cloud, eventually, frames=40)
+    other = {**MARK, "room_id": "other", "capture_id": "still-b"}
+    refused = await cloud.done(cloud.order("capture.mark", **other))
+    assert (refused["outcome"], refused["data"]["code"]) == ("failed", "not-publishing")
+    await cloud.event("capture.failed", capture_id="still-b", code="not-publishing")
+    await cloud.done(cloud.order("stream.stop", room_id="demo"))
+    stopped = await cloud.done(cloud.order("capture.clip", room_id="demo", capture_id="c", seconds=9, context=CONTEXT))
+    assert stopped["data"]["code"] == "not-publishing"
+    await cloud.done(cloud.order("stream.publish", room_id="other"))
+    await eventually(
+        lambda: cloud.whips[-1].room_id == "other" and cloud.whips[-1].frames > 5, "the next room's pictures"
+    )
+    first = min(stamp.frame_no for stamp in cloud.whips[-1].stamps)
+    clip = await cloud.done(
+        cloud.order("capture.clip", room_id="other", capture_id="clip-b", seconds=60, context=CONTEXT)
+    )
+    assert clip["outcome"] == "succeeded", clip
+    assert clip["data"]["frame_no"] >= first, "the clip begins with what was shown in this room"
+
+
+async def test_sp24_a_command_whose_acceptance_was_not_answered_is_done_all_the_same(
+    cloud: Any, make_agent: Any, eventually: Any
+) -> None:
+    agent = make_agent()
+    await agent.start()
+    await published(cloud, eventually)
+    cloud.lose_ack_replies = 2
+    result = await cloud.done(cloud.order("capture.mark", **MARK))
+    assert result["outcome"] == "succeeded", result
+    assert cloud.lose_ack_replies == 0
+    await cloud.event("capture.uploaded", capture_id="still-1")
+    assert len(cloud.stored) == 1
+
+
+async def test_sp28_a_command_whose_acceptance_was_not_answered_before_a_kill_has_an_end(
+    cloud: Any, make_agent: Any, eventually: Any
+) -> None:
+    agent = make_agent()
+    await agent.start()
+    await published(cloud, eventually)
+    cloud.lose_ack_replies = 1_000_000
+    command = cloud.order("capture.mark", **MARK)
+    await eventually(lambda: command in cloud.acks, "the acceptance arrived, its answer did not")
+    await agent.stop(signal.SIGKILL)
+    cloud.lose_ack_replies = 0
+    await agent.start()
+    result = await cloud.done(command)
+    assert (result["outcome"], result["data"]["code"]) == ("failed", "agent-restarted")
+
+
+async def test_sp26_a_result_that_the_server_can_not_read_holds_up_nothing(
+    cloud: Any, make_agent: Any, eventually: Any
+) -> None:
+    agent = make_agent()
+    await agent.start()
+    cloud.unfit_results = 1
+    cloud.order("agent.diagnose")
+    await published(cloud, eventually)
+    assert cloud.unfit_results == 0
+    assert [e for e in agent.log() if e["event"] == "result_unfit"]

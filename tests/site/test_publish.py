@@ -109,10 +109,11 @@ async def test_sp21_polls_cut_by_the_server_lose_no_command(cloud: Any, make_age
 async def test_sp25_command_delivered_twice_has_its_effect_once(cloud: Any, make_agent: Any, eventually: Any) -> None:
     agent = make_agent()
     await agent.start()
-    await eventually(lambda: any(d["devices"][0]["state"] == "live" for d in cloud.seen("devices")), "a live device")
+    await cloud.done(cloud.order("stream.publish", room_id="demo"))
+    await eventually(lambda: cloud.whips[0].frames > 5, "pictures in the room")
     command = cloud.order("capture.mark", room_id="demo", capture_id="c1", context=CONTEXT)
     await cloud.done(command)
-    cloud.commands.append({**cloud.commands[-1], "seq": 2})
+    cloud.commands.append({**cloud.commands[-1], "seq": 3})
     cloud.new_command.set()
     last = cloud.order("agent.diagnose")
     await cloud.done(last)

@@ -18,7 +18,7 @@ from consilium_site.domain.frames import RTP_CLOCK_HZ, CapturedFrame, KeptFrame,
 from consilium_site.domain.h264 import bitrate_for, insert_sei, level_for, nal_spans
 from consilium_site.domain.orders import Policy, Refusal, read_command, verdict
 from consilium_site.domain.publication import TRANSITIONS, DesiredStream, PublicationState, Signal, after, fit
-from consilium_site.domain.ring import FrameRing, RingLimits
+from consilium_site.domain.ring import FrameRing, RingLimits, Shown
 from consilium_site.domain.spool import Manifest, check_receipt, next_chunk_bytes
 from consilium_site.errors import FrameNotKept, ReceiptMismatch
 
@@ -47,6 +47,11 @@ def filled(frames: int, limits: RingLimits | None = None) -> FrameRing:
     return ring
 
 
+def shown(newest: int, *, since: int = 0, late_s: float = 0.0) -> Shown:
+    """Return what a room may see whose first frame was ``since``, asked ``late_s`` seconds after frame ``newest``."""
+    return Shown(since * TICKS, START_US + newest * 1_000_000 // FPS + round(late_s * 1e6))
+
+
 HUNDRED = filled(100)
 
 
@@ -60,49 +65,75 @@ class TestRing:
         assert (use.frames, use.size_bytes, use.raw_frames) == (10, 1000, 4)
 
     def test_last_seconds_come_oldest_first(self) -> None:
-        frames = filled(FPS * 12).last(10)
+        frames = filled(FPS * 12).last(10, shown(FPS * 12))
         assert [f.stamp.frame_no for f in frames] == list(range(61, 361))
 
     def test_clip_ends_where_the_picture_changed_its_size(self) -> None:
         ring = filled(30)
         for number in range(31, 41):
             ring.keep(kept(number, width=128))
-        assert [f.width for f in ring.last(10)] == [128] * 10
+        assert [f.width for f in ring.last(10, shown(40))] == [128] * 10
 
     def test_empty_ring_says_so(self) -> None:
         with pytest.raises(FrameNotKept):
-            FrameRing(RingLimits()).last(10)
+            FrameRing(RingLimits()).last(10, shown(0))
         with pytest.raises(FrameNotKept):
-            FrameRing(RingLimits()).find(None, [], 1 / FPS)
+            FrameRing(RingLimits()).find(None, [], 1 / FPS, shown(100))
 
     def test_sp43_without_reference_the_newest_raw_frame_is_taken(self) -> None:
-        found = filled(100).find(None, [], 1 / FPS)
+        found = filled(100).find(None, [], 1 / FPS, shown(100))
         assert isinstance(found, CapturedFrame)
         assert found.stamp.frame_no == 100
 
     def test_sp43_frame_number_of_the_same_epoch_wins(self) -> None:
         ref = FrameRef(track_id="t", rtp_timestamp=0, media_epoch=7, frame_no=3)
-        found = filled(100).find(ref, [], 1 / FPS)
+        found = filled(100).find(ref, [], 1 / FPS, shown(100))
         assert isinstance(found, KeptFrame)
         assert found.stamp.frame_no == 3
 
     def test_sp43_frame_number_of_an_earlier_epoch_names_nothing(self) -> None:
         ref = FrameRef(track_id="t", rtp_timestamp=0, media_epoch=6, frame_no=3)
         with pytest.raises(FrameNotKept):
-            filled(100).find(ref, [], 1 / FPS)
+            filled(100).find(ref, [], 1 / FPS, shown(100))
 
     def test_sp43_frame_beside_the_raw_ones_is_not_mistaken_for_its_neighbour(self) -> None:
         ref = FrameRef(track_id="t", rtp_timestamp=39 * TICKS + 750)
-        assert filled(100).find(ref, [0], 1 / FPS).stamp.frame_no == 39
+        assert filled(100).find(ref, [0], 1 / FPS, shown(100)).stamp.frame_no == 39
 
     @given(origin=st.integers(0, 2**32 - 1), number=st.integers(1, 100), off=st.integers(-1000, 1000))
     def test_sp43_rtp_timestamp_finds_its_frame_across_the_wrap(self, origin: int, number: int, off: int) -> None:
         ref = FrameRef(track_id="t", rtp_timestamp=rtp_timestamp(number * TICKS + off, origin))
-        assert HUNDRED.find(ref, [5, origin], 1 / FPS).stamp.frame_no == number
+        assert HUNDRED.find(ref, [5, origin], 1 / FPS, shown(100)).stamp.frame_no == number
 
     def test_sp43_capture_time_finds_the_nearest_frame(self) -> None:
         ref = FrameRef(track_id="t", rtp_timestamp=1, captured_at_us=START_US + 50 * 1_000_000 // FPS + 9000)
-        assert filled(100).find(ref, [], 1 / FPS).stamp.frame_no == 50
+        assert filled(100).find(ref, [], 1 / FPS, shown(100)).stamp.frame_no == 50
+
+
+class TestWhoseFrames:
+    """SP-45: nothing of before, nothing of a picture that stands."""
+
+    def test_a_clip_begins_with_the_first_frame_that_was_published_into_the_room(self) -> None:
+        frames = filled(FPS * 12).last(10, shown(FPS * 12, since=FPS * 9 + 1))
+        assert [f.stamp.frame_no for f in frames] == list(range(FPS * 9 + 1, FPS * 12 + 1))
+
+    def test_frames_of_before_the_run_are_not_found_by_any_reference(self) -> None:
+        early = FrameRef(track_id="t", rtp_timestamp=39 * TICKS, media_epoch=7, frame_no=39)
+        with pytest.raises(FrameNotKept):
+            filled(100).find(early, [0], 1 / FPS, shown(100, since=40))
+        with pytest.raises(FrameNotKept):
+            filled(100).find(None, [0], 1 / FPS, shown(100, since=101))
+
+    def test_a_standing_picture_is_not_what_the_machine_shows_now(self) -> None:
+        assert filled(100).find(None, [], 1 / FPS, shown(100, late_s=1.9)).stamp.frame_no == 100
+        with pytest.raises(FrameNotKept, match="standing for 3 s"):
+            filled(100).find(None, [], 1 / FPS, shown(100, late_s=3))
+
+    def test_of_a_picture_that_stopped_a_clip_holds_what_its_seconds_still_saw(self) -> None:
+        frames = filled(FPS * 12).last(10, shown(FPS * 12, late_s=4))
+        assert [f.stamp.frame_no for f in frames] == list(range(FPS * 6 + 1, FPS * 12 + 1))
+        with pytest.raises(FrameNotKept, match="standing for 11 s"):
+            filled(FPS * 12).last(10, shown(FPS * 12, late_s=11))
 
 
 @given(a=st.integers(0, 2**32 - 1), b=st.integers(0, 2**32 - 1))

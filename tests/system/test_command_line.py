@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from consilium import demo
-from consilium.ops import save_user, verify_audit
+from consilium.ops import doctor, print_token, save_user, verify_audit
 from consilium.state import data_folder, remember
 from consilium_core.errors import NotFound
 from consilium_platform.audit import AuditLog
@@ -57,6 +57,23 @@ def test_a_home_that_cannot_be_written_does_not_stop_the_start(tmp_path: Path, m
     remember(tmp_path, "http://127.0.0.1:1")
     with pytest.raises(NotFound, match="--data"):
         data_folder(None)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a database"])
+def test_a_folder_without_data_is_refused_in_words_and_left_as_it_is(tmp_path: Path, content: bytes | None) -> None:
+    folder = tmp_path / "wrong"
+    if content is not None:
+        folder.mkdir()
+        (folder / "consilium.db").write_bytes(content)
+    before = sorted(tmp_path.rglob("*"))
+    for command in (
+        lambda: print_token("specialist", "10m", folder),
+        lambda: doctor(folder),
+        lambda: verify_audit("demo", folder),
+    ):
+        with pytest.raises(NotFound, match="no consilium data"):
+            command()
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_an_account_made_on_the_command_line_is_in_the_audit_trail(

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 STUDY, DEEP, CLIP = "2.25.1", "2.25.11", "2.25.12"
+PRIOR = "2.25.2"  # listed beside the study; nothing of it is served
 ROWS, COLUMNS, SLICES, FRAMES = 96, 128, 5, 12
 CSP = (
     "default-src 'self'; connect-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
@@ -122,7 +123,7 @@ class StudyServer:
         if path.startswith("/api/v1/session"):
             return _json({"access_token": "a.b.c", "expires_in_s": 900, "user": USER})
         if path == "/api/v1/imaging/worklist":
-            return _json({"items": [_study()], "next_cursor": None})
+            return _json({"items": [_study(), _study(PRIOR, "20250301")], "next_cursor": None})
         if path.startswith("/api/"):
             return _json({"title": "Not here", "status": 404, "code": "not-found", "detail": "Not here"}, 404)
         if path == f"/dicomweb/studies/{STUDY}/series":
@@ -171,9 +172,9 @@ def _series(uid: str, modality: str, number: int) -> dict[str, Any]:
     return _tags(_0020000E=uid, _00080060=modality, _00200011=number, _00201209=1)
 
 
-def _study() -> dict[str, Any]:
+def _study(uid: str = STUDY, date: str = "20260101") -> dict[str, Any]:
     name = {"alphabetic": "Zhang^San", "ideographic": "张^三"}
     return {
-        "study_uid": STUDY, "patient_id": "P1", "patient_name": name, "study_date": "20260101", "study_time": None,
+        "study_uid": uid, "patient_id": "P1", "patient_name": name, "study_date": date, "study_time": None,
         "description": "Test", "modalities": ["CT", "US"], "series": 2, "instances": 6, "accession_number": "A1",
     }  # fmt: skip

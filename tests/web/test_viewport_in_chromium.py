@@ -78,6 +78,34 @@ async def test_window_invert_turn_and_flip_change_the_pixels(engine: Engine, stu
     assert await levels(view) == pytest.approx((249, 25), abs=4)
 
 
+async def test_a_picture_not_shown_as_stored_says_so_and_a_global_sequence_leaves_it_alone(
+    engine: Engine, study: Any
+) -> None:
+    page = await opened(engine, study)
+    view, words = page.get_by_test_id("viewport"), page.get_by_test_id("picture-changed")
+    await expect(words).to_have_count(0)
+    await page.keyboard.press("h")
+    await page.keyboard.press("i")
+    await expect(words).to_have_text("Mirrored · Inverted")
+    await page.keyboard.press("0")
+    await expect(words).to_have_count(0)
+    await page.keyboard.press("r")
+    await expect(words).to_have_text("Turned 90°")
+    await page.keyboard.press("l")
+    await page.keyboard.press("x")
+    await expect(page.locator(".viewer-grid")).to_have_attribute("data-grid", "1x2")
+    await page.evaluate(
+        "() => { window.seen = new Set(); new MutationObserver(() => { const now = "
+        "document.querySelector('[data-testid=viewport]')?.dataset.mirrored; if (now) window.seen.add(now); })"
+        ".observe(document.body, { subtree: true, attributes: true, childList: true }); }"
+    )
+    await expect(view).to_have_attribute("data-mirrored", "false")
+    await page.keyboard.press("g")
+    await page.keyboard.press("h")
+    await page.wait_for_url(f"{study.url}/")
+    assert "true" not in await page.evaluate("() => [...window.seen]")
+
+
 async def test_dragging_sets_the_window_and_the_wheel_scrolls(engine: Engine, study: Any) -> None:
     page = await opened(engine, study)
     view = page.get_by_test_id("viewport")
@@ -146,6 +174,10 @@ async def test_the_phone_has_its_own_layout(engine: Engine, study: Any) -> None:
     )
     assert small == []
     assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+    await page.get_by_test_id("btn-priors").click()
+    await expect(page.get_by_role("dialog").get_by_role("link")).to_have_count(2)
+    await page.get_by_role("dialog").get_by_role("link").last.click()
+    await page.wait_for_url("**/studies/2.25.2")
     assert "Zhang" not in page.url
     assert "P1" not in page.url
     assert "Zhang" not in await page.title()

@@ -83,22 +83,26 @@ def reference_of(request: Request) -> str:
     return str(request.scope.get("consilium.reference", ""))
 
 
+def answer_of(request: Request, error: ConsiliumError) -> JSONResponse:
+    """Return the problem document of one of our errors."""
+    status = status_of(error)
+    if status >= 500:
+        log.warning("request_failed", code=error.code, reference=reference_of(request))
+    return problem_response(
+        status, error.code, error.detail, mend=error.mend, reference=reference_of(request), facts=error.facts
+    )
+
+
 def install_problems(app: FastAPI) -> None:
     """Teach the app to answer every error as a problem document."""
 
     @app.exception_handler(ConsiliumError)
     async def ours(request: Request, error: ConsiliumError) -> JSONResponse:
-        status = status_of(error)
-        if status >= 500:
-            log.warning("request_failed", code=error.code, reference=reference_of(request))
-        return problem_response(
-            status,
-            error.code,
-            error.detail,
-            mend=error.mend,
-            reference=reference_of(request),
-            facts=error.facts,
-        )
+        return answer_of(request, error)
+
+    @app.exception_handler(TimeoutError)
+    async def late(request: Request, error: TimeoutError) -> JSONResponse:
+        return answer_of(request, Unavailable("Something behind this service did not answer in time. Try again."))
 
     @app.exception_handler(RequestValidationError)
     async def unprocessable(request: Request, error: RequestValidationError) -> JSONResponse:

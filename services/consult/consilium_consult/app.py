@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Response
 
 from consilium_consult.adapters.printing import Printer
 from consilium_consult.api.people import people_router
@@ -16,6 +16,11 @@ from consilium_platform.http.app import create_app
 from consilium_platform.platform import Platform
 
 
+async def no_store(response: Response) -> None:
+    """Keep answers about patients out of every cache."""
+    response.headers["Cache-Control"] = "no-store"
+
+
 @asynccontextmanager
 async def open_service(platform: Platform, settings: ConsultSettings | None = None) -> AsyncIterator[FastAPI]:
     """Yield the ASGI application; the printer's thread ends with the block."""
@@ -23,8 +28,8 @@ async def open_service(platform: Platform, settings: ConsultSettings | None = No
     desk = Desk(platform, settings)
     app = create_app("consult", platform)
     printer = Printer(settings.font_file)
-    app.include_router(people_router(desk))
-    app.include_router(reports_router(desk, printer))
+    for router in (people_router(desk), reports_router(desk, printer)):
+        app.include_router(router, dependencies=[Depends(no_store)])
     try:
         yield app
     finally:

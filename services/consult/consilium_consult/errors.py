@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from consilium_core.errors import Conflict, Denied, Exhausted, Invalid, NotFound
+from consilium_core.errors import Conflict, Corrupt, Denied, Exhausted, Invalid, NotFound
 
 
 class PatientNotFound(NotFound):
@@ -85,6 +85,13 @@ class SignatureRefused(Denied):
     """The signer is the author, or does not stand above the author, or the password is wrong."""
 
     code = "signature-refused"
+
+
+class SignatureBroken(Corrupt):
+    """A signed report does not match the hash in its signature: somebody changed the database behind our back."""
+
+    code = "signature-broken"
+    mend = "admin"
 
 
 class FontMissing(Invalid):

@@ -7,12 +7,13 @@ the outside gets: serve that one on the public port. On a cluster ``internal_por
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx2
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from starlette.types import ASGIApp, Scope
 
 from consilium_core.errors import Unavailable
@@ -21,16 +22,19 @@ from consilium_gateway.adapters.passwords import open_passwords
 from consilium_gateway.adapters.proxy import ProxyUpstream
 from consilium_gateway.adapters.web import WebFiles
 from consilium_gateway.api import about, agent, audit, events, session, sites
-from consilium_gateway.api.parts import address_of
+from consilium_gateway.api.parts import address_of, note_revoked
 from consilium_gateway.api.poll import Poll
 from consilium_gateway.domain.limits import TryLimit
 from consilium_gateway.door import Door
+from consilium_gateway.errors import SiteRevoked
 from consilium_gateway.flow.desk import Desk
 from consilium_gateway.flow.presence import Presence
 from consilium_gateway.flow.ticker import ticking
 from consilium_gateway.flow.wakeups import WakeHub
 from consilium_gateway.settings import GatewaySettings
 from consilium_platform.http.app import create_app
+from consilium_platform.http.problems import answer_of
+from consilium_platform.http.refusals import Refusals
 from consilium_platform.platform import Ping, Platform
 
 _ROUTERS = (session.router, sites.router, agent.router, events.router, audit.router, about.router)
@@ -56,18 +60,20 @@ async def open_service(
         desk = Desk(
             platform, settings, passwords, WakeHub(), Presence(platform, settings.offline_after_s),
             sign_in_tries=TryLimit(clock, 5, _WINDOW_S), address_tries=TryLimit(clock, 60, _WINDOW_S),
-            enrol_tries=TryLimit(clock, 5, _WINDOW_S),
+            enrol_tries=TryLimit(clock, 5, _WINDOW_S), token_tries=TryLimit(clock, 60, _WINDOW_S),
+            refusals=Refusals(platform.audit, clock),
         )  # fmt: skip
         inside = dict(upstreams or {})
         app = create_app("gateway", platform, {name: _ready(name, other) for name, other in inside.items()})
         app.state.desk, app.state.upstreams, app.state.openapi = desk, inside, None
         app.state.revoked = None  # every call of an agent asks the table of sites itself
+        app.add_exception_handler(SiteRevoked, _revoked)
         app.state.event_streams, app.state.poll = Counter(), Poll(desk, app)
         for router in _ROUTERS:
             app.include_router(router)
         outside = await _proxies(stack, platform, settings, inside)
         app.state.door = Door(
-            app, app.state.poll, WebFiles(web_dist), {**outside, **inside},
+            app, app.state.poll, WebFiles(web_dist), {**outside, **inside}, client_address=_client_address(settings),
             max_json_bytes=settings.max_json_bytes, max_upload_bytes=settings.max_upload_bytes,
         )  # fmt: skip
         await stack.enter_async_context(ticking(desk))
@@ -89,17 +95,29 @@ def begin_shutdown(app: FastAPI) -> None:
     desk.wakeups.close()
 
 
+async def _revoked(request: Request, error: Exception) -> Response:
+    assert isinstance(error, SiteRevoked)  # noqa: S101 - the handler of this class alone
+    await note_revoked(request)
+    return answer_of(request, error)
+
+
+def _client_address(settings: GatewaySettings) -> Callable[[Scope], str]:
+    return partial(address_of, trusted_hops=settings.trusted_proxy_hops)
+
+
+def _peer_address(scope: Scope) -> str:
+    """Return the client's address as the door has written it into the scope."""
+    return address_of(scope, 0)
+
+
 async def _proxies(
     stack: AsyncExitStack, platform: Platform, settings: GatewaySettings, inside: Mapping[str, ASGIApp]
 ) -> dict[str, ASGIApp]:
-    def client_address(scope: Scope) -> str:
-        return address_of(scope, settings.trusted_proxy_hops)
-
     proxies: dict[str, ASGIApp] = {}
     for name in ("ingest", "imaging", "live", "consult"):
         url = platform.services.url(name)
         if name not in inside and url is not None:
-            proxy = ProxyUpstream(url, client_address=client_address)
+            proxy = ProxyUpstream(url, client_address=_peer_address)
             stack.push_async_callback(proxy.aclose)
             proxies[name] = proxy
     return proxies

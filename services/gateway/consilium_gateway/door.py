@@ -7,7 +7,7 @@ are too large) it answers as a problem document.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,11 +30,13 @@ class Door:
         web: ASGIApp,
         upstreams: Mapping[str, ASGIApp],
         *,
+        client_address: Callable[[Scope], str],
         max_json_bytes: int,
         max_upload_bytes: int,
     ) -> None:
         self._app = app
         self._poll = poll
+        self._address = client_address
         self._targets: dict[str, ASGIApp] = {**upstreams, "gateway": app, "web": web}
         self._max_json = max_json_bytes
         self._max_upload = max_upload_bytes
@@ -44,6 +46,10 @@ class Door:
         if kind == "lifespan":
             await _lifespan(receive, send)
             return
+        if scope.get(
+            "client"
+        ):  # behind trusted proxies the peer is a proxy: whoever counts or logs callers means the client
+            scope["client"] = (self._address(scope), scope["client"][1])
         path: str = scope["path"]
         method: str = scope["method"] if kind == "http" else "GET"
         if path == POLL_PATH and method == "GET" and kind == "http":

@@ -80,6 +80,7 @@ async def _search(desk: SearchDesk, request: Request, principal: Principal, leve
     else:
         await desk.views.search(principal, _NAMES[level], "&".join(query.asked))
     found = await desk.reader.search(principal.tenant, query, scope, base_url(request, settings))
+    await desk.views.shown(principal, _NAMES[level], found.patients)
     return _answer(found, media, fuzzy=query.fuzzy)
 
 

@@ -35,6 +35,7 @@ def worklist_router(database: Database, views: ViewAudit) -> APIRouter:
         named = {"q": q, "modality": modality, "date_from": date_from, "date_to": date_to}
         await views.search(principal, "worklist", "&".join(name for name, value in named.items() if value))
         page = await worklist(database, principal.tenant, ask)
+        await views.shown(principal, "worklist", page.patients)
         body: dict[str, Any] = {"items": list(page.items), "next_cursor": page.next_cursor}
         return JSONResponse(body, headers={"Cache-Control": "no-store"})
 

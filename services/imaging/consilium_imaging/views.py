@@ -1,21 +1,24 @@
 """The audit of views: nothing is sent before its entry is durable; scrolling through a study is one entry a minute, not 600.
 
-``once`` remembers (person, study, act) for the window. Concurrent first views wait for the same entry; a failed entry is
+A search is an entry of its own, and so is each patient that its answer shows. ``once`` remembers (person, study, act) for the window. Concurrent first views wait for the same entry; a failed entry is
 forgotten, so that the next view tries again. At most ``bound`` memories; the oldest go first (an entry more, never less).
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from consilium_archive.reader import ArchiveReader
+from consilium_archive.shown import Shown
 from consilium_core.clock import Clock
 from consilium_core.roles import Principal
 from consilium_platform.audit import AuditLog
 
 _Memory = tuple[float, "asyncio.Future[None]"]
+_TOGETHER = 200  # entries of a page that wait for one commit: fewer than the trail writes at once
 
 
 class ViewAudit:
@@ -45,6 +48,27 @@ class ViewAudit:
         subject = f"{level}?{what}"[:250]
         await self._once(
             principal, "study.search", subject, lambda: self._audit.act(principal, "study.search", subject=subject)
+        )
+
+    async def shown(self, principal: Principal, level: str, patients: Sequence[Shown]) -> None:
+        """Write one entry per patient that a page shows, unless the same person was shown the patient within the window.
+
+        The entries of a page wait together, so that they share a commit.
+        """
+        for start in range(0, len(patients), _TOGETHER):
+            entries = (self._patient(principal, level, one) for one in patients[start : start + _TOGETHER])
+            for failed in await asyncio.gather(*entries, return_exceptions=True):
+                if isinstance(failed, BaseException):
+                    raise failed
+
+    async def _patient(self, principal: Principal, level: str, one: Shown) -> None:
+        subject = one.study_uid or f"patient of {level}"
+        detail = f"issuer {one.issuer}" if one.issuer else ""
+        await self._once(
+            principal,
+            "study.list",
+            json.dumps([one.patient_id, one.issuer, one.study_uid]),
+            lambda: self._audit.act(principal, "study.list", subject=subject, patient_id=one.patient_id, detail=detail),
         )
 
     async def _once(

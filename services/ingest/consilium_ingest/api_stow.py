@@ -19,7 +19,7 @@ from consilium_ingest.settings import IngestSettings
 from consilium_ingest.spool import Part, Spool
 from consilium_ingest.stow import Answer, Sender, store_parts
 from consilium_ingest.stow_json import response_body, status_of_answers, unreadable
-from consilium_platform.audit import AuditLog, AuditRecord
+from consilium_platform.audit import AuditLog, AuditRecord, Outcome
 from consilium_platform.http.auth import require
 
 DICOM_JSON = "application/dicom+json"
@@ -60,15 +60,15 @@ async def _store(desk: StowDesk, request: Request, principal: Principal, study_u
     written: list[AuditRecord] = []
 
     def audited(session: Session, answers: Sequence[Answer]) -> None:
-        entry = _entry(principal, answers)
-        desk.audit.append(session, [entry])
-        written[:] = [entry]
+        written[:] = _entries(principal, answers)
+        desk.audit.append(session, written)
 
-    answers = await store_parts(desk.writer, parts, sender, audited, in_flight=desk.settings.objects_in_flight)
-    if written != [
-        _entry(principal, answers)
-    ]:  # nothing new was indexed, or its commit failed: the entry is on its own
-        await desk.audit.record(_entry(principal, answers))
+    done = await store_parts(desk.writer, parts, sender, audited, in_flight=desk.settings.objects_in_flight)
+    answers, entries = done.answers, _entries(principal, done.answers)
+    if written != entries:  # nothing new was indexed, or its commit failed: the entries are on their own
+        await desk.audit.record_all(entries)
+    if done.broken is not None and not any(isinstance(answer, Indexed) for answer in answers):
+        raise done.broken
     if unreadable(answers):
         facts = [answer.facts for answer in answers if not isinstance(answer, Indexed)]
         first = next(answer for answer in answers if not isinstance(answer, Indexed))
@@ -97,21 +97,30 @@ def _parts(request: Request, spool: Spool) -> AsyncGenerator[Part]:
     return split(request.stream(), boundary_of(parameters), spool)
 
 
-def _entry(principal: Principal, answers: Sequence[Answer]) -> AuditRecord:
-    """Return the one entry of a request: what came in for whom, and how much was refused."""
-    stored = [answer for answer in answers if isinstance(answer, Indexed)]
+def _entries(principal: Principal, answers: Sequence[Answer]) -> list[AuditRecord]:
+    """Return one entry per patient: what came in for whom, and how much of the request was refused. None for no part at all."""
     refused = [answer.code for answer in answers if not isinstance(answer, Indexed)]
-    studies = sorted({answer.study_uid for answer in stored})
-    detail = f"stored {len(stored)}" + (
-        f", refused {len(refused)}: {', '.join(sorted(set(refused)))}" if refused else ""
-    )
-    return AuditRecord(
-        principal.tenant,
-        principal.subject,
-        principal.role.value,
-        "instance.store",
-        "success" if stored else "failure",
-        subject=" ".join(studies)[:256],
-        patient_id=stored[0].patient_id[:128] if stored else "",
-        detail=detail,
-    )
+    also = f", refused {len(refused)}: {', '.join(sorted(set(refused)))}" if refused else ""
+    stored: dict[str, list[Indexed]] = {}
+    for answer in answers:
+        if isinstance(answer, Indexed):
+            stored.setdefault(answer.patient_id[:128], []).append(answer)
+    if answers and not stored:
+        return [_record(principal, "failure", detail=f"stored 0{also}")]
+    return [
+        _record(
+            principal,
+            "success",
+            subject=" ".join(sorted({one.study_uid for one in of_patient}))[:256],
+            patient_id=patient_id,
+            detail=f"stored {len(of_patient)}{also}",
+        )
+        for patient_id, of_patient in stored.items()
+    ]
+
+
+def _record(
+    principal: Principal, outcome: Outcome, *, subject: str = "", patient_id: str = "", detail: str = ""
+) -> AuditRecord:
+    who = principal.tenant, principal.subject, principal.role.value
+    return AuditRecord(*who, "instance.store", outcome, subject, patient_id, detail)

@@ -10,9 +10,10 @@ from email.message import Message
 
 from starlette.requests import ClientDisconnect
 
+from consilium_core.errors import ConsiliumError
 from consilium_ingest.errors import BodyInvalid, MediaTypeUnsupported
-from consilium_ingest.spool import Part, Spool
 from consilium_ingest.splitter import Splitter
+from consilium_ingest.spool import Part, Spool
 
 
 def media_type(header: str) -> tuple[str, dict[str, str]]:
@@ -42,12 +43,18 @@ async def split(body: AsyncIterator[bytes], boundary: bytes, spool: Spool) -> As
         async for chunk in body:
             if not chunk or splitter.ended:
                 continue
-            splitter.feed(chunk)
+            broken: ConsiliumError | None = None
+            try:
+                splitter.feed(chunk)
+            except ConsiliumError as problem:  # what was whole before it, in the same chunk, is given out first
+                broken = problem
             while splitter.done:
                 part = splitter.done[0]
                 await part.finish()
                 splitter.done.pop(0)
                 yield part
+            if broken is not None:
+                raise broken
             if splitter.current is not None:
                 await splitter.current.drain()
         if not splitter.ended:

@@ -39,15 +39,24 @@ Audited = Callable[[Session, Sequence[Answer]], None]
 _BATCH = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Stowed:
+    """One answer per part, in order; ``broken``: what ended the body too early, after the parts before it got their answers."""
+
+    answers: list[Answer]
+    broken: ConsiliumError | None = None
+
+
 async def store_parts(
     writer: ArchiveWriter, parts: AsyncGenerator[Part], sender: Sender, audited: Audited, *, in_flight: int
-) -> list[Answer]:
-    """Store every part; return one answer per part, in order. Raises what breaks the request itself.
+) -> Stowed:
+    """Store every part. A body that breaks off keeps what was whole before; one more failed answer stands for its rest.
 
     ``audited`` is called in the transaction of the last batch; a request that stores nothing new is the caller's to audit.
     """
     request = _Request(writer, sender)
     room = asyncio.Semaphore(in_flight)
+    broken: ConsiliumError | None = None
 
     async def work(number: int, part: Part) -> None:
         try:
@@ -58,20 +67,28 @@ async def store_parts(
 
     try:
         async with aclosing(parts), asyncio.TaskGroup() as group:
-            async for part in parts:
-                request.answers.append(_UNANSWERED)
-                try:
-                    await room.acquire()
-                except BaseException:
-                    part.discard()
-                    raise
-                group.create_task(work(len(request.answers) - 1, part), name=f"stow-part-{len(request.answers)}")
-                await request.index(None, least=_BATCH)
-    except BaseExceptionGroup as broken:
-        await request.index(audited)  # what was whole before the request broke is kept, and its keeping audited
-        raise broken.exceptions[0] from broken
+            try:
+                async for part in parts:
+                    request.answers.append(_UNANSWERED)
+                    try:
+                        await room.acquire()
+                    except BaseException:
+                        part.discard()
+                        raise
+                    group.create_task(work(len(request.answers) - 1, part), name=f"stow-part-{len(request.answers)}")
+                    await request.index(None, least=_BATCH)
+            except ConsiliumError as problem:  # what is being stored goes on to its end
+                broken = problem
+            except Exception as problem:
+                log.exception("stow_body_failed", error=type(problem).__name__)
+                broken = Corrupt("The rest of the request can't be taken: an error of ours.")
+    except BaseExceptionGroup as group_broke:
+        await request.index(audited)
+        raise group_broke.exceptions[0] from group_broke
+    if broken is not None and request.answers:
+        request.answers.append(broken)
     await request.index(audited)
-    return request.answers
+    return Stowed(request.answers, broken)
 
 
 class _Request:

@@ -1,7 +1,8 @@
 """Finished uploads -> the archive: the same writer as STOW-RS, then a receipt or a problem that the site can read.
 
 One task per process claims waiting uploads from the database, so that what a killed process left is taken up again. A store that does
-not answer is waited for; an object that can't be stored is rejected with its cause; a bug of ours rejects after three attempts.
+not answer is waited for; an object that can't be stored is rejected with its cause; a bug of ours rejects after three attempts, and
+the bytes are kept.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _LEASE_S = 60.0
 _RETRY_S = 5.0
 _ATTEMPTS = 3
 _SWEEP_EVERY = 720
+_KEPT = "The object can't be ingested: an error of ours. Its bytes are kept: quote the upload to the operator."
 
 
 class UploadIngest:
@@ -45,24 +47,27 @@ class UploadIngest:
         *,
         keep: timedelta,
         poll_s: float = 5.0,
+        unclaimed_s: float = 3600.0,
     ) -> None:
-        self._uploads = uploads
+        self.uploads = uploads
         self._writer = writer
         self._spool = spool
         self._audit = audit
         self._keep = keep
         self._poll_s = poll_s
+        self._unclaimed_s = unclaimed_s
+        self._unclaimed: dict[str, float] = {}  # since when we know of them
         self._attempts: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Work until cancelled: when woken, and every ``poll_s`` for what others left."""
         turn = 0
         while True:
-            self._uploads.finished.clear()
+            self.uploads.finished.clear()
             try:
                 if turn % _SWEEP_EVERY == 0:
-                    await self._sweep()
-                while claimed := await self._uploads.rows.claim(_LEASE_S):
+                    await self.sweep()
+                while claimed := await self.uploads.rows.claim(_LEASE_S):
                     for known in claimed:
                         await self.ingest(known)
             except ConsiliumError as problem:
@@ -72,7 +77,7 @@ class UploadIngest:
             turn += 1
             try:
                 async with asyncio.timeout(self._poll_s):
-                    await self._uploads.finished.wait()
+                    await self.uploads.finished.wait()
             except TimeoutError:
                 continue
 
@@ -82,18 +87,21 @@ class UploadIngest:
         try:
             receipt, problem = await self._store(known, part)
         except InstanceHeld as held:
-            await self._uploads.rows.hold(known.id, held.quarantine_id, _problem(known, held))
+            await self.uploads.rows.hold(known.id, held.quarantine_id, _problem(known, held))
             self._attempts.pop(known.id, None)
-            await self._uploads.drop_segments(known.id)
+            await self.uploads.drop_segments(known.id)
             return
         finally:
             part.discard()
         if receipt is None and problem is None:
-            await self._uploads.rows.release(known.id, _RETRY_S)
+            await self.uploads.rows.release(known.id, _RETRY_S)
             return
-        await self._uploads.rows.settle(known.id, receipt, problem)
+        await self.uploads.rows.settle(known.id, receipt, problem)
         self._attempts.pop(known.id, None)
-        await self._uploads.drop_segments(known.id)
+        if problem is not None and problem["mend"] == Corrupt.mend:  # what was acknowledged stays until it is mended
+            log.error("upload_kept", upload_id=known.id)
+            return
+        await self.uploads.drop_segments(known.id)
 
     async def _store(self, known: Upload, part: Part) -> tuple[Receipt | None, dict[str, Any] | None]:
         """Return (receipt, None), (None, problem), or (None, None): try again later. Raises InstanceHeld."""
@@ -119,7 +127,7 @@ class UploadIngest:
             log.exception("upload_ingest_broke", upload_id=known.id, error=type(problem).__name__)
             if self._again(known):
                 return None, None
-            return None, _problem(known, Corrupt("The object can't be ingested: an error of ours."))
+            return None, _problem(known, Corrupt(_KEPT))
         return _receipt(known, indexed), None
 
     def _again(self, known: Upload) -> bool:
@@ -129,7 +137,7 @@ class UploadIngest:
     async def _assemble(self, known: Upload, part: Part) -> None:
         """Bring the segments together; raise ChecksumMismatch when the whole is not what the site announced."""
         digest = hashlib.sha256()
-        async for data in self._uploads.read(known.id):
+        async for data in self.uploads.read(known.id):
             await asyncio.to_thread(digest.update, data)
             part.write(data)
             await part.drain()
@@ -147,12 +155,17 @@ class UploadIngest:
             )
         )
 
-    async def _sweep(self) -> None:
-        """Finish removals that a killed process began, and forget uploads that nobody goes on with."""
-        for upload_id in await self._uploads.rows.settled_with_segments():
-            await self._uploads.drop_segments(upload_id)
-        for upload_id in await self._uploads.rows.stale(self._keep):
-            await self._uploads.drop(upload_id)
+    async def sweep(self) -> None:
+        """Finish removals that a killed process began; forget uploads that nobody goes on with, and bytes that no upload counts."""
+        for upload_id in await self.uploads.rows.settled_with_segments():
+            await self.uploads.drop_segments(upload_id)
+        for upload_id in await self.uploads.rows.stale(self._keep):
+            await self.uploads.drop(upload_id)
+        now = asyncio.get_running_loop().time()
+        self._unclaimed = {key: self._unclaimed.get(key, now) for key in await self.uploads.unclaimed()}
+        for key, since in self._unclaimed.items():
+            if now - since >= self._unclaimed_s:  # no sender is so long between its bytes and their row
+                await self.uploads.forget(key)
 
 
 def _receipt(known: Upload, indexed: Indexed) -> Receipt:

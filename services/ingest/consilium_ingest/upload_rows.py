@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import CursorResult, delete, insert, or_, select, update
 
 from consilium_archive.tables import upload, upload_segment
+from consilium_core.errors import Corrupt
 from consilium_core.site_protocol import Receipt, UploadStatus
 from consilium_ingest.errors import UploadConflict, UploadNotFound
 from consilium_platform.sql import Database
@@ -181,27 +182,37 @@ class UploadRows:
             await session.execute(delete(upload_segment).where(upload_segment.c.upload_id == upload_id))
 
     async def settled_with_segments(self) -> list[str]:
-        """Return uploads whose outcome is known but whose segments are still there."""
+        """Return uploads whose outcome is known but whose segments are still there (never one that failed by an error of ours)."""
         query = (
-            select(upload.c.id)
+            select(upload.c.id, upload.c.problem)
             .join(upload_segment, upload_segment.c.upload_id == upload.c.id)
             .where(upload.c.state.in_(("ingested", "rejected", "held")))
             .distinct()
         )
         async with self._database.read() as session:
-            return list(await session.scalars(query))
+            return [row.id for row in await session.execute(query) if not _ours(row.problem)]
 
     async def stale(self, keep: timedelta) -> list[str]:
-        """Return uploads that nobody has touched for ``keep`` (never one that waits for ingest or for the quarantine desk)."""
+        """Return uploads that nobody has touched for ``keep`` (never one that waits for ingest or for the quarantine desk, or failed by an error of ours)."""
         settled = upload.c.state.not_in(("ingesting", "held"))
-        query = select(upload.c.id).where(settled, upload.c.updated_at < datetime.now(UTC) - keep)
+        query = select(upload.c.id, upload.c.problem).where(settled, upload.c.updated_at < datetime.now(UTC) - keep)
         async with self._database.read() as session:
-            return list(await session.scalars(query))
+            return [row.id for row in await session.execute(query) if not _ours(row.problem)]
+
+    async def blob_keys(self) -> set[str]:
+        """Return the keys of all segments."""
+        async with self._database.read() as session:
+            return set(await session.scalars(select(upload_segment.c.blob_key)))
 
 
 def _rows(result: Any) -> int:
     assert isinstance(result, CursorResult)  # noqa: S101 - tells the type checker what an UPDATE gives
     return result.rowcount
+
+
+def _ours(problem: str | None) -> bool:
+    """Tell whether an upload was rejected by an error of ours: its bytes are kept for the mend."""
+    return problem is not None and json.loads(problem).get("mend") == Corrupt.mend
 
 
 def _upload(row: Any) -> Upload:

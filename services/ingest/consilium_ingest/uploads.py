@@ -130,6 +130,15 @@ class Uploads:
             await self._blobs.delete(segment.blob_key)
         await self.rows.forget_segments(upload_id)
 
+    async def unclaimed(self) -> set[str]:
+        """Return the objects of segments that no upload counts: a process was killed between the two steps, or is between them now."""
+        there = set(await self._blobs.list("uploads/"))
+        return there - await self.rows.blob_keys()
+
+    async def forget(self, blob_key: str) -> None:
+        """Remove the object of a segment that no upload counts."""
+        await self._blobs.delete(blob_key)
+
     async def read(self, upload_id: str) -> AsyncIterator[bytes]:
         """Yield the upload's bytes in order."""
         for segment in await self.rows.segments(upload_id):

@@ -14,6 +14,7 @@ from consilium_live.adapters.sql import SqlRoomStore
 from consilium_live.api import media, rooms, socket
 from consilium_live.domain.ice import IceDirectory
 from consilium_live.flow import follow, keeper
+from consilium_live.flow.consultations import ConsultationFollower
 from consilium_live.flow.context import LiveContext
 from consilium_live.flow.hall import Halls
 from consilium_live.flow.ports import SiteCommands
@@ -62,6 +63,7 @@ async def open_service(
         stopped = [
             asyncio.create_task(keeper.run_reconciler(context), name="live-reconciler"),
             asyncio.create_task(follow.CaptureFollower(context).run(), name="live-captures"),
+            asyncio.create_task(ConsultationFollower(context).run(), name="live-consultations"),
         ]
         stack.push_async_callback(_stop, context, cancelled, stopped)
         try:

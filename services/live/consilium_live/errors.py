@@ -31,6 +31,12 @@ class RoomFull(Exhausted):
     code = "room-full"
 
 
+class TooManySessions(RoomFull):
+    """One person is connected as often as one person may be."""
+
+    code = "too-many-sessions"
+
+
 class SiteUnknown(Invalid):
     """A room was to be opened for a site that is not there."""
 
@@ -50,7 +56,7 @@ class RoomPaused(Conflict):
 
 
 class RoomNotLive(Conflict):
-    """Nothing is published yet; come back in ``retry_after_s``."""
+    """No picture flows in the room now; come back later (in ``retry_after_s``, where it is known)."""
 
     code = "room-not-live"
 

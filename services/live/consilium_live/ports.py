@@ -44,6 +44,7 @@ class MediaSettings:
     history_packets: int = 2048  # per video track, a power of two; NACK answers and replay come from it
     max_publish_bps: int = 6_000_000  # told to browsers as REMB
     max_sessions: int = 1024
+    reserved_sessions: int = 64  # of these, only for publishers that ask with `reserved`; an eighth of them at most
     max_tracks_per_session: int = 32
     gso: bool = True  # UDP segmentation offload where the kernel has it
 
@@ -81,6 +82,7 @@ class TrackFacts:
     viewers: int
     last_packet_at: float | None  # monotonic seconds
     last_keyframe_at: float | None
+    size: tuple[int, int] | None = None  # width and height in pixels of the newest keyframe's picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,10 @@ class MediaListener(Protocol):
         """Its publisher is gone; viewers of the track are kept, for a publisher who comes back with the same id."""
         ...
 
+    def track_sized(self, track: TrackFacts) -> None:
+        """A picture's size is known now, or it changed with a keyframe."""
+        ...
+
     def session_connected(self, session_id: str) -> None:
         """ICE and DTLS are done; media can flow."""
         ...
@@ -170,7 +176,7 @@ class MediaListener(Protocol):
         ...
 
     def frame_mapped(self, track_id: str, rtp_timestamp: int, stamp: FrameStamp) -> None:
-        """The site said which frame this RTP timestamp is (SEI before a keyframe)."""
+        """The publisher said which frame this RTP timestamp is (SEI in a keyframe's access unit); once per timestamp."""
         ...
 
 
@@ -191,6 +197,7 @@ class MediaPlanePort(Protocol):
         track_ids: Mapping[str, str] | Sequence[str] = (),
         wanted: Mapping[str, str] | Sequence[str] | None = None,
         listener: MediaListener | None = None,
+        reserved: bool = False,
     ) -> Negotiated:
         """Answer an offer that may send and receive; the first one opens the session, later ones renegotiate it."""
         ...
@@ -203,8 +210,12 @@ class MediaPlanePort(Protocol):
         room_id: str,
         track_ids: Mapping[str, str] | Sequence[str] = (),
         listener: MediaListener | None = None,
+        reserved: bool = False,
     ) -> Published:
-        """Accept what the offer sends; `track_ids` names tracks by mid, or in order of the sending m-lines."""
+        """Accept what the offer sends; `track_ids` names tracks by mid, or in order of the sending m-lines.
+
+        `reserved` lets a new session take a place that is kept for sites.
+        """
         ...
 
     async def subscribe(
@@ -233,6 +244,10 @@ class MediaPlanePort(Protocol):
 
     def forget_room(self, room_id: str) -> None:
         """Drop the ended tracks of a room that will not come back."""
+        ...
+
+    def forget_tracks(self, track_ids: Sequence[str]) -> None:
+        """Drop these ended tracks: their publisher has left and will not come back under these ids."""
         ...
 
     def tracks(self, room_id: str | None = None) -> tuple[TrackFacts, ...]:

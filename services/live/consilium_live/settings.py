@@ -29,6 +29,15 @@ class LiveSettings(RoomSettings):
     turn_ttl_s: int = Field(default=3600, ge=60, le=86_400, description="Life of a TURN credential, seconds.")
     max_participants: int = Field(default=64, ge=1, le=500, description="People in one room at once.")
     max_viewers: int = Field(default=200, ge=0, le=2000, description="WHEP viewers of one room at once.")
+    max_seats_per_person: int = Field(
+        default=8, ge=1, le=100, description="Connections of one person to rooms at once."
+    )
+    max_sessions_per_person: int = Field(
+        default=32, ge=1, le=1000, description="WHIP and WHEP sessions of one person (not of a site) at once."
+    )
+    reserved_sessions: int = Field(
+        default=64, ge=0, le=512, description="Of the 1024 media sessions, how many only sites may take."
+    )
     hello_timeout_s: float = Field(default=5.0, gt=0, le=60, description="Time to say hello (RS-01), seconds.")
     silence_limit_s: float = Field(
         default=30.0,
@@ -44,4 +53,7 @@ class LiveSettings(RoomSettings):
 
     def media(self) -> MediaSettings:
         """Return the media plane's own settings."""
-        return MediaSettings(host=self.udp_host, port=self.udp_port, advertised=tuple(self.udp_advertised))
+        return MediaSettings(
+            host=self.udp_host, port=self.udp_port, advertised=tuple(self.udp_advertised),
+            reserved_sessions=self.reserved_sessions,
+        )  # fmt: skip

@@ -161,7 +161,7 @@ async def _open(settings: SiteSettings, stack: AsyncExitStack, stop: asyncio.Eve
         http.tokens.adopt(enrolment.access_token, enrolment.expires_in_s)
 
     builder = DicomObjects(settings.site_name, source.name)
-    captures = CaptureMaker(hub.ring, camera, spool, memory, builder, clock, publishing.origins)
+    captures = CaptureMaker(hub.ring, camera, spool, memory, builder, clock, publishing)
     uploader = Uploader(spool, TusUploads(http), reporter, presence, clock, Backoff(max_s=30.0))
     health = Health(clock, camera, hub, spool, memory, publishing, media_epoch, state.path)
     orders = Orders(publishing, captures, uploader, reporter, presence, health.report)

@@ -100,6 +100,12 @@ class FrameNotKept(NotFound):
     code = "frame-not-kept"
 
 
+class NotPublishing(Conflict):
+    """Nothing is published into the room, so nothing of it can be captured (SP-45)."""
+
+    code = "not-publishing"
+
+
 class SpoolFull(Unavailable):
     """The spool has reached its limit; nothing unacknowledged is ever evicted."""
 

@@ -204,7 +204,7 @@ class Spool(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OpenCommand:
-    """An accepted command without a delivered result."""
+    """A command without a delivered result."""
 
     command_id: str
     type: CommandType
@@ -256,7 +256,11 @@ class Memory(Protocol):
         ...
 
     def interrupted(self) -> list[OpenCommand]:
-        """Return commands accepted before this start and without result; forget those never accepted (SP-28)."""
+        """Return commands received before this start and without result (SP-28)."""
+        ...
+
+    def deliver_again(self, command_id: str) -> bool:
+        """Let a delivered result be delivered once more; False when there is none."""
         ...
 
     def next_number(self, series_uid: str) -> int:

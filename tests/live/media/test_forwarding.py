@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 from aiortc.rtcdtlstransport import SRTP_AES128_CM_SHA1_80
 
+from consilium_core.clock import FakeClock
 from consilium_core.errors import Conflict, Exhausted, Invalid, NotFound, Unavailable
+from consilium_core.frame_ref import FrameStamp, sei_nal
 from consilium_live.media import MediaPlane
 from consilium_live.media.dtls import DtlsIdentity
 from consilium_live.ports import MediaSettings, TrackState
 from consilium_testkit.light_peer import LightPeer
 from consilium_testkit.media import EncodedVideo, Listener, Publisher, Tone, Viewer, until
+
+from .test_pictures import sps_of
 
 OpenRoom = Callable[..., Any]
 
@@ -40,6 +44,8 @@ async def test_video_and_audio_reach_two_viewers(room: Any, listener: Listener, 
     assert facts["cine"].keyframes >= 1
     assert facts["cine"].viewers == 2
     assert ("track_started", "cine") in listener.events
+    assert facts["cine"].size == (320, 240)
+    assert listener.events.count(("track_sized:(320, 240)", "cine")) == 1
     stats = room.plane.stats()
     assert (stats.sessions, stats.tracks, stats.sink_failures, stats.dropped_packets) == (3, 2, 0, 0)
     assert room.plane.tracks("another room") == ()
@@ -92,6 +98,28 @@ async def test_the_frame_map_names_keyframes_by_the_publishers_timestamps(room: 
     assert (track_id, stamp.media_epoch) == ("cine", 7)
     assert (at - first_at) % (1 << 32) == (stamp.frame_no - first.frame_no) * 3000
     assert stamp.captured_at_us == 1_700_000_000_000_000 + stamp.frame_no
+
+
+async def test_rs_16_a_stamp_is_told_once_per_timestamp_and_only_of_a_keyframe(room: Any, listener: Listener) -> None:
+    publisher = await light_publisher(room, DtlsIdentity())
+    sei = sei_nal(FrameStamp(7, 1, 1))
+    sps = sps_of((640, 480), "Baseline")
+    aggregate = b"\x78" + b"".join(struct.pack("!H", len(nal)) + nal for nal in (sps, sei))
+    pictures = [
+        (sei, b"\x41" + bytes(50)),  # a stamp without a keyframe says nothing
+        (sei, b"\x65" + bytes(50), b"\x65" + bytes(50)),
+        (b"\x65" + bytes(50), sei, sei),
+        (aggregate, aggregate, sei),
+    ]
+    numbers = iter(range(100, 200))
+    for number, payloads in enumerate(pictures):
+        for payload in payloads:
+            head = struct.pack("!BBHII", 0x80, 102, next(numbers), number * 3000, publisher.ssrc)
+            publisher.send_rtp(head + payload)
+    track = room.plane._tracks.by_id
+    await until(lambda: "cine" in track and track["cine"].packets == 11, "all packets")
+    assert [at for _, at, _ in listener.stamps] == [3000, 6000, 9000]
+    assert track["cine"].size == (640, 480)
 
 
 async def test_renegotiation_adds_a_track_on_the_same_transport(room: Any) -> None:
@@ -204,6 +232,23 @@ async def test_limits_are_refused_and_a_closed_plane_says_so(open_room: OpenRoom
         await room.plane.subscribe("c", offer, (), room_id="room")
 
 
+async def test_viewers_leave_places_for_the_sites_publishers(open_room: OpenRoom) -> None:
+    room = await open_room(MediaSettings(max_sessions=16, reserved_sessions=2))
+    viewer = room.keep(LightPeer(DtlsIdentity(), "recvonly"))
+    publisher = room.keep(LightPeer(DtlsIdentity(), "sendonly"))
+    for number in range(14):
+        await room.plane.subscribe(f"v{number}", viewer.offer, (), room_id="room")
+    with pytest.raises(Exhausted):
+        await room.plane.subscribe("one more", viewer.offer, (), room_id="room")
+    with pytest.raises(Exhausted):
+        await room.plane.publish("a person", publisher.offer, room_id="room")
+    await room.plane.subscribe("v3", viewer.offer, (), room_id="room")  # who is in goes on
+    for number in range(2):
+        await room.plane.publish(f"site-{number}", publisher.offer, room_id="room", reserved=True)
+    with pytest.raises(Exhausted):
+        await room.plane.publish("a third site", publisher.offer, room_id="room", reserved=True)
+
+
 async def test_a_viewer_that_knows_only_aes_cm_sees_the_same(room: Any) -> None:
     await room.publish(Publisher(EncodedVideo(), Tone()), "cine", "voice")
     viewer = Viewer("video", "audio")
@@ -256,6 +301,62 @@ async def test_sequence_numbers_roll_over_for_old_and_new_viewers(room: Any) -> 
     assert (old.refused, new.refused) == (0, 0)
 
 
+async def test_after_a_publishers_restart_nothing_is_seen_before_its_keyframe(open_room: OpenRoom) -> None:
+    clock = FakeClock()
+    room = await open_room(clock=clock, ticking=False)
+    identity = DtlsIdentity()
+    viewer_of = await light_publisher(room, identity)
+    viewer = await light_viewer(room, identity, "viewer")
+    send(viewer_of, 100, 120)
+    await until(lambda: len(viewer.plain) == 20, "the first publisher")
+    track = room.plane._tracks.by_id["cine"]
+    await room.plane.close_session("pub")
+    assert not any(track._history), "an ended track keeps no pictures"
+    clock.advance(60)
+    again = await light_publisher(room, identity)
+    send(again, 501, 510)
+    await until(lambda: track.packets == 29, "packets of the new one")
+    for _ in range(20):
+        clock.advance(1)
+        track.tick(clock.mono_s)
+    send(again, 511, 520)
+    await until(lambda: track.packets == 38, "more of them")
+    send(again, 520, 525)
+    await until(lambda: len(viewer.plain) == 25, "its keyframe and what follows")
+    assert [int.from_bytes(p[4:8], "big") for p in viewer.plain[20:]] == [n * 3000 for n in range(520, 525)]
+
+
+async def test_a_first_publisher_without_keyframes_is_sent_as_it_is_but_only_after_its_own_patience(
+    open_room: OpenRoom,
+) -> None:
+    clock = FakeClock()
+    room = await open_room(clock=clock, ticking=False)
+    identity = DtlsIdentity()
+    publisher = await light_publisher(room, identity)
+    viewer = await light_viewer(room, identity, "viewer")
+    clock.advance(60)  # the viewer was long before the first packet
+    track = room.plane._tracks.by_id["cine"]
+    send(publisher, 101, 105)
+    await until(lambda: track.packets == 4, "packets")
+    track.tick(clock.mono_s)
+    send(publisher, 105, 107)
+    await until(lambda: track.packets == 6, "more packets")
+    clock.advance(4.1)
+    track.tick(clock.mono_s)
+    send(publisher, 107, 110)
+    await until(lambda: len(viewer.plain) == 3, "what came after the patience")
+    assert viewer.plain[0][2:4] == (107).to_bytes(2, "big")
+
+
+async def test_tracks_of_who_has_left_are_forgotten(room: Any) -> None:
+    await light_publisher(room, DtlsIdentity())
+    room.plane.forget_tracks(["cine", "never there"])
+    assert [t.track_id for t in room.plane.tracks()] == ["cine"], "somebody publishes it"
+    await room.plane.close_session("pub")
+    room.plane.forget_tracks(["cine"])
+    assert room.plane.tracks() == ()
+
+
 async def test_it_works_over_ipv6(open_room: OpenRoom) -> None:
     try:
         room = await open_room(MediaSettings(host="::1"))
@@ -298,3 +399,37 @@ async def test_a_track_taken_again_after_a_roll_over_is_still_readable(room: Any
     assert viewer.refused == 0
     numbers = [int.from_bytes(p[2:4], "big") for p in viewer.plain if p[1] & 127 == 102]
     assert len(set(numbers)) == len(numbers), "no packet was sent twice"
+
+
+@pytest.mark.parametrize("by_library", [False, True])
+@pytest.mark.parametrize("away", [40_000, 60_000, 140_000])
+async def test_a_track_taken_again_after_half_a_roll_over_or_more_is_still_readable(
+    room: Any, away: int, by_library: bool
+) -> None:
+    """A viewer guesses the roll-over count from what it has seen (RFC 3711 3.3.1): past 2^15 packets it guesses wrong."""
+    identity = DtlsIdentity()
+    publisher = await light_publisher(room, identity)
+    viewer = await light_viewer(room, identity, "viewer")
+    session = room.plane._sessions["viewer"]
+    if by_library:
+        session.srtp.gcm = None
+    send(publisher, 1000, 1020)
+    await until(lambda: len(viewer.plain) == 20, "packets before")
+    track = room.plane._tracks.by_id["cine"]
+    await room.plane.subscribe("viewer", viewer.offer, (), room_id="room")
+    steps = range(1020, 1020 + away, 10_000)  # the publisher loses the rest: only the numbers count
+    for number in steps:
+        send(publisher, number, number + 1)
+    await until(lambda: track.packets == 20 + len(steps), "what passes meanwhile")
+    done = await room.plane.subscribe("viewer", viewer.offer, ("cine",), room_id="room")
+    ssrc = session.sinks["0"].ssrc
+    assert f"a=ssrc-group:FID {ssrc} " in done.answer_sdp
+    before, first = len(viewer.plain), 1020 + away
+    send(publisher, first, first + 20)
+    last = ((first + 19) & 0xFFFF).to_bytes(2, "big")
+    await until(lambda: len(viewer.plain) > before and viewer.plain[-1][2:4] == last, "packets after it")
+    assert viewer.refused == 0
+    assert {p[8:12] for p in viewer.plain[before:]} == {ssrc.to_bytes(4, "big")}
+    track.repair(session.sinks["0"], [(first + 19) & 0xFFFF], room.plane._now())
+    await until(lambda: viewer.plain[-1][1] & 127 == 103, "a repair")
+    assert viewer.refused == 0

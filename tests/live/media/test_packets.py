@@ -53,7 +53,7 @@ def test_keyframes_are_recognised() -> None:
 def test_a_stamp_is_found_beside_parameter_sets() -> None:
     nal = sei_nal(FrameStamp(1, 2, 3))
     stap = b"\x78" + b"".join(struct.pack("!H", len(n)) + n for n in (b"\x67\x42\xe0\x1f", nal))
-    assert rtp.h264_may_hold_sei(stap)
+    assert rtp.h264_may_hold_headers(stap)
     assert nal in list(rtp.h264_nals(stap))
 
 

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from consilium_live.media.srtp import GCM_128, SHA1_80, GcmSender, Keys, SrtpSession, derive
+from consilium_live.media.srtp import GCM_128, MAX_INBOUND_SSRCS, SHA1_80, GcmSender, Keys, SrtpSession, derive
 
 
 def test_rfc3711_b3_key_derivation() -> None:
@@ -50,3 +50,14 @@ def test_a_changed_or_replayed_packet_is_refused(profile: object) -> None:
     assert theirs.unprotect_rtcp(rtcp[:-1] + bytes([rtcp[-1] ^ 1])) is None
     assert theirs.unprotect_rtcp(rtcp) == struct.pack("!BBHI", 0x80, 201, 1, 77)
     assert theirs.unprotect(b"\x80" * 3000) is None
+
+
+def test_one_peer_cannot_make_libsrtp_keep_streams_without_end() -> None:
+    keys = Keys(GCM_128, bytes(range(28)), bytes(range(100, 128)))
+    ours, theirs = SrtpSession(keys), SrtpSession(keys.mirrored())
+    known = [struct.pack("!BBHI", 0x80, 201, 1, ssrc) for ssrc in range(MAX_INBOUND_SSRCS)]
+    assert theirs.unprotect_rtcp(b"\x80\xc9\0\1" + bytes(24)) is None, "a forged one takes no place"
+    assert all(theirs.unprotect_rtcp(ours.protect_rtcp(report)) == report for report in known)
+    assert theirs.unprotect_rtcp(ours.protect_rtcp(struct.pack("!BBHI", 0x80, 201, 1, 70_000))) is None
+    assert theirs.unprotect(ours.protect(struct.pack("!BBHII", 0x80, 96, 5, 10, 70_000) + b"x")) is None
+    assert theirs.unprotect_rtcp(ours.protect_rtcp(known[7])) == known[7], "who is known goes on"

@@ -84,6 +84,7 @@ class ScriptedPlane:
         room_id: str,
         track_ids: Mapping[str, str] | Sequence[str] = (),
         listener: MediaListener | None = None,
+        reserved: bool = False,
     ) -> Published:
         assert isinstance(track_ids, Mapping)
         assert listener is not None
@@ -152,6 +153,9 @@ class ScriptedPlane:
     def forget_room(self, room_id: str) -> None:
         self.known = {k: t for k, t in self.known.items() if t.room_id != room_id}
 
+    def forget_tracks(self, track_ids: Sequence[str]) -> None:
+        self.known = {k: t for k, t in self.known.items() if k not in track_ids}
+
     async def close(self) -> None:
         self.sessions.clear()
 
@@ -178,6 +182,11 @@ class ScriptedPlane:
             self.known[facts.track_id] = replace(facts, state=TrackState.ENDED)
             self.listeners[facts.track_id].track_ended(self.known[facts.track_id])
         self.listeners[session_id].session_disconnected(session_id, "timeout")
+
+    def measure(self, track_id: str, size: tuple[int, int]) -> None:
+        """A keyframe tells its size."""
+        facts = self.known[track_id] = replace(self.known[track_id], size=size)
+        self.listeners[track_id].track_sized(facts)
 
     def map_frame(self, track_id: str, rtp_timestamp: int, stamp: FrameStamp) -> None:
         self.listeners[track_id].frame_mapped(track_id, rtp_timestamp, stamp)

@@ -25,6 +25,9 @@ FRAME = {"track_id": "demo-h264", "rtp_timestamp": 90_000, "media_epoch": 1, "fr
 
 
 async def mark(live: LiveService, kind: str = "still", **more: Any) -> dict[str, Any]:
+    hall = live.context.halls.get("demo")
+    if hall is None or not hall.live:
+        await live.go_live()
     body = {"kind": kind, **more}
     reply = await live.http.post(URL, json=body, headers=live.bearer(Role.SPECIALIST))
     assert reply.status_code == 202, reply.text
@@ -90,6 +93,30 @@ async def test_a_capture_that_does_not_fit_is_refused(live: LiveService, body: d
     await live.open_room()
     assert (await live.http.post(URL, json=body, headers=live.bearer(Role.OPERATOR))).status_code == 422
     assert await shown(live) == []
+
+
+async def test_rs_24_nothing_is_captured_unless_the_sites_own_picture_is_live_in_this_room(live: LiveService) -> None:
+    async def refused() -> None:
+        for kind in ("still", "clip"):
+            reply = await live.http.post(URL, json={"kind": kind}, headers=live.bearer(Role.SPECIALIST))
+            assert (reply.status_code, reply.json()["code"]) == (409, "room-not-live")
+
+    await live.open_room()
+    await refused()  # nobody has published yet
+    await live.whip(role=Role.OPERATOR)
+    live.plane.packets("demo-operator-h264")
+    await refused()  # somebody else's picture: the site films another patient
+    await live.whip()
+    await refused()  # announced, no packet yet
+    live.plane.packets("demo-h264")
+    await mark(live)
+    live.plane.silence("demo-h264")
+    await refused()
+    live.plane.packets("demo-h264")
+    await live.http.post("/api/v1/rooms/demo/stream", json={"action": "stop"}, headers=live.bearer(Role.OPERATOR))
+    await refused()
+    assert len(await shown(live)) == 1
+    assert len(live.gateway.of_type("capture.mark")) == 1
 
 
 async def test_rs_24_everybody_sees_each_state_and_it_is_stored_when_the_archive_says_so(live: LiveService) -> None:

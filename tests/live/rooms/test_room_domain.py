@@ -6,12 +6,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from consilium_core.errors import Conflict
+from consilium_core.errors import Conflict, Exhausted
+from consilium_core.frame_ref import FrameRef
+from consilium_core.roles import Role
 from consilium_core.site_protocol import PatientContext
 from consilium_live.domain.limits import ErrorBudget, Rate
 from consilium_live.domain.offer import MediaLine, connection_id, media_lines
-from consilium_live.domain.participant import COLORS, pick_color
+from consilium_live.domain.participant import COLORS, Participant, pick_color
 from consilium_live.domain.room import TRANSITIONS, Room, RoomState
+from consilium_live.domain.stroke import Board, StrokeDraft
 from consilium_live.domain.track import SecondEncode
 from consilium_live.errors import RoomEnded
 
@@ -73,6 +76,43 @@ def test_a_rate_refills_with_time_up_to_its_burst() -> None:
     assert [rate.take(0.0) for _ in range(3)] == [True, True, False]
     assert [rate.take(0.1), rate.take(0.1)] == [True, False]
     assert [rate.take(99.0) for _ in range(3)] == [True, True, False]
+
+
+def pen(stroke_id: str, points: int) -> StrokeDraft:
+    return StrokeDraft(
+        stroke_id, "pen", "t", ((0.0, 0.0),) * points, FrameRef(track_id="t", rtp_timestamp=1), pinned=True
+    )
+
+
+def person(number: int) -> Participant:
+    return Participant(f"seat-{number}", f"user-{number % 5}", "n", Role.OPERATOR, "#FFFFFF", AT)
+
+
+def test_rs_20_one_person_cannot_fill_the_board_by_points_or_by_strokes_on_any_seat() -> None:
+    by_points, by_strokes = Board(), Board()
+    for number in range(5):
+        by_points.add(pen(f"s{number}", 1000), person(0), AT)
+        by_points.add(pen(f"z{number}", 1000), person(5), AT)  # the same user on another seat
+    for change in (pen("more", 1), pen("s0", 1)):
+        with pytest.raises(Exhausted):
+            by_points.add(change, person(0), AT)
+    by_points.add(pen("other", 1), person(1), AT)
+    for number in range(100):
+        by_strokes.add(pen(f"s{number}", 1), person(0), AT)
+    with pytest.raises(Exhausted):
+        by_strokes.add(pen("more", 1), person(0), AT)
+    by_strokes.add(pen("s0", 1), person(0), AT)  # an extension is no new stroke
+    by_strokes.add(pen("other", 1), person(1), AT)
+    by_strokes.clear("seat-0")
+    by_strokes.add(pen("again", 1), person(0), AT)
+
+
+def test_rs_20_the_board_takes_20000_points_in_all() -> None:
+    board = Board()
+    for number in range(20):
+        board.add(pen(f"s{number}", 1000), person(number % 4), AT)
+    with pytest.raises(Exhausted):
+        board.add(pen("more", 1), person(4), AT)
 
 
 def test_an_error_budget_forgets_after_its_window() -> None:

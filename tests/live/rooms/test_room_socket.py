@@ -123,6 +123,19 @@ async def test_rs_02_a_full_room_closes_with_4429(still_platform: Platform, cloc
             assert await second.closed() == 4429
 
 
+async def test_rs_02_one_person_takes_only_so_many_seats(still_platform: Platform, clock: FakeClock) -> None:
+    async with running(still_platform, clock, max_seats_per_person=1) as live:
+        await live.open_room()
+        await live.open_room(id="second")
+        async with live.socket() as first, live.socket("second") as again, live.socket("second") as other:
+            await first.hello(live.token(Role.OPERATOR))
+            await again.send(type="hello", token=live.token(Role.OPERATOR))
+            assert await again.closed() == 4429
+            await other.hello(live.token(Role.SPECIALIST))
+        (entry,) = await live.audited(action="room.join", outcome="denied")
+        assert (entry["actor"], entry["detail"]) == ("operator", "too-many-sessions")
+
+
 async def test_rs_03_the_welcome_holds_everything_that_is_there(room: LiveService) -> None:
     room.plane.map_frame("demo-h264", 90_000, FrameStamp(1, 30, 1_700_000_000_000_000))
     async with room.socket() as first, room.socket() as second:
@@ -306,6 +319,7 @@ async def test_rs_13_who_leaves_takes_microphone_and_view_along(room: LiveServic
             assert len(room.plane.sessions) == 3
         await other.next("participant_left")
         assert len(room.plane.sessions) == 1
+        assert set(room.plane.known) == {"demo-h264"}
         assert [t["id"] for t in other.received if t["type"] == "tracks" for t in t["tracks"]][-1] == "demo-h264"
 
 
@@ -368,6 +382,32 @@ async def test_rs_15_the_second_encode_is_ordered_again_until_it_comes_and_stopp
     tick(room.context)
     await ordered(3)
     assert [a.codec for a in room.gateway.of_type("stream.stop")] == ["vp8"]  # type: ignore[union-attr]
+
+
+async def test_rs_10_each_encode_tells_its_own_size_and_a_camera_none(room: LiveService) -> None:
+    async with room.socket() as socket:
+        me = (await socket.hello(room.token(Role.SPECIALIST)))["self"]["id"]
+        await socket.send(type="publish", id="p", sdp=offer("sendonly:vp8"), sources={"0": "camera"})
+        await room.whip(offer("sendonly:vp8"))
+        await until(lambda: "demo-vp8" in room.context.halls.open("demo", "demo").tracks, "the second encode")
+        room.plane.measure(f"{me}-cam", (640, 480))
+        room.plane.measure("demo-h264", (1920, 1080))
+        room.plane.measure("demo-vp8", (1280, 720))
+        await until(
+            lambda: [m for m in socket.received if m["type"] == "tracks"][-1]["tracks"][1].get("width") == 1280, "sizes"
+        )
+        last = [m for m in socket.received if m["type"] == "tracks"][-1]["tracks"]
+        assert [(t.get("width"), t.get("height")) for t in last] == [(1920, 1080), (1280, 720), (None, None)]
+
+
+async def test_rs_16_a_cameras_claims_of_frames_are_not_told(room: LiveService) -> None:
+    async with room.socket() as socket:
+        me = (await socket.hello(room.token(Role.OPERATOR)))["self"]["id"]
+        await socket.send(type="publish", id="p", sdp=offer("sendonly:h264"), sources={"0": "camera"})
+        await socket.next("published")
+        room.plane.map_frame(f"{me}-cam", 1, FrameStamp(3, 99, 1))
+        room.plane.map_frame("demo-h264", 2, FrameStamp(3, 99, 1))
+        assert (await socket.next("frame_map"))["track_id"] == "demo-h264"
 
 
 async def test_rs_16_frame_maps_reach_everybody(room: LiveService) -> None:

@@ -8,9 +8,14 @@ from typing import Any
 
 import pytest
 
-from consilium_core.frame_ref import FrameStamp
+from consilium_core.frame_ref import FrameRef, FrameStamp
 from consilium_core.roles import Role
+from consilium_gateway.adapters.proxy import MAX_SOCKET_MESSAGE
 from consilium_live.domain.mailbox import Mailbox, Message
+from consilium_live.domain.participant import Participant
+from consilium_live.domain.stroke import StrokeDraft
+from consilium_live.flow.hall import CHAT_BOUND
+from consilium_live.wire.server import ChatWire
 
 from .conftest import LiveService, RoomSocket
 
@@ -66,6 +71,27 @@ async def test_rs_20_more_points_of_a_known_stroke_extend_it_and_its_life(room: 
         assert welcome["strokes"][0]["points"] == [[1.5, 2.0], [3.0, 4.0], [5.0, 6.0]]
 
 
+async def test_rs_20_a_stroke_and_a_laser_name_the_size_of_their_picture(room: LiveService) -> None:
+    async with room.socket() as drawer:
+        await drawer.hello(room.token(Role.OPERATOR))
+        await drawer.send(type="stroke", stroke=pen("early"))
+        assert "picture" not in (await drawer.next("stroke"))["stroke"], "no keyframe has told yet"
+        room.plane.measure("demo-h264", (1920, 1080))
+        await drawer.send(type="stroke", stroke=pen("full"))
+        assert (await drawer.next("stroke"))["stroke"]["picture"] == [1920, 1080]
+        room.plane.measure("demo-h264", (1280, 720))
+        await drawer.send(type="stroke", stroke=pen("full", points=[[5, 6]]))
+        assert (await drawer.next("stroke"))["stroke"]["picture"] == [1920, 1080], "it goes on as it was begun"
+        await drawer.send(type="stroke", stroke=pen("full", points=[[5, 6]], picture=[1280, 720]))
+        assert (await drawer.next("error"))["code"] == "conflict"
+        await drawer.send(type="stroke", stroke=pen("own", picture=[640, 480]))
+        assert (await drawer.next("stroke"))["stroke"]["picture"] == [640, 480]
+        await drawer.send(type="laser", track_id="demo-h264", x=1, y=2)
+        assert (await drawer.next("laser"))["picture"] == [1280, 720]
+        await drawer.send(type="laser", track_id="demo-h264", x=1, y=2, picture=[1920, 1080])
+        assert (await drawer.next("laser"))["picture"] == [1920, 1080]
+
+
 async def test_rs_20_unpinned_strokes_end_after_8_s_and_pinned_ones_stay(room: LiveService) -> None:
     async with room.socket() as drawer, room.socket() as late:
         await drawer.hello(room.token(Role.OPERATOR))
@@ -90,6 +116,13 @@ async def test_rs_20_unpinned_strokes_end_after_8_s_and_pinned_ones_stay(room: L
         ({"tool": "text", "text": "x" * 201}, "malformed"),
         ({"frame": {}}, "malformed"),
         ({"id": ""}, "malformed"),
+        ({"frame": {**FRAME, "track_id": "x" * 65}}, "malformed"),
+        ({"frame": {**FRAME, "rtp_timestamp": -1}}, "malformed"),
+        ({"frame": {**FRAME, "rtp_timestamp": 2**32}}, "malformed"),
+        ({"frame": {**FRAME, "frame_no": 10**4000}}, "malformed"),
+        ({"frame": {**FRAME, "captured_at_us": 2**64}}, "malformed"),
+        ({"picture": [0, 720]}, "malformed"),
+        ({"picture": [1280]}, "malformed"),
         ({"track_id": "elsewhere-h264"}, "invalid"),
     ],
 )
@@ -117,6 +150,42 @@ async def test_rs_20_a_stroke_grows_to_2000_points_and_no_further(room: LiveServ
         await drawer.next("stroke")
         await drawer.send(type="stroke", stroke=pen(points=[[0, 0]]))
         assert (await drawer.next("error"))["code"] == "invalid"
+
+
+async def test_rs_20_more_than_2000_points_a_second_are_refused(room: LiveService) -> None:
+    async with room.socket() as drawer:
+        await drawer.hello(room.token(Role.OPERATOR))
+        for number in range(3):  # 4000 at once are let through
+            await drawer.send(type="stroke", stroke=pen(f"s{number}", points=[[0, 0]] * 2000))
+            await drawer.send(type="stroke_clear", mine=True)
+        assert (await drawer.next("error"))["code"] == "exhausted"
+        room.clock.advance(1)
+        await drawer.send(type="stroke", stroke=pen("later", points=[[0, 0]] * 2000))
+        await drawer.next("stroke")
+
+
+async def test_rs_20_points_are_relayed_to_a_hundredth_of_a_pixel(room: LiveService) -> None:
+    async with room.socket() as drawer:
+        await drawer.hello(room.token(Role.OPERATOR))
+        await drawer.send(type="stroke", stroke=pen(points=[[1.23456789012345, -0.1 - 0.2]]))
+        assert (await drawer.next("stroke"))["stroke"]["points"] == [[1.23, -0.3]]
+
+
+async def test_the_welcome_of_a_room_that_is_full_of_everything_fits_through_a_gateway(room: LiveService) -> None:
+    hall = room.context.halls.open("demo", "demo")
+    now = room.clock.now()
+    for number in range(300):
+        who = Participant(f"p{number % 8}", f"u{number % 8}", "n" * 64, Role.OPERATOR, "#FFFFFF", now)
+        ref = FrameRef(track_id="t" * 64, rtp_timestamp=2**32 - 1, frame_no=2**32 - 1, captured_at_us=2**64 - 1)
+        draft = StrokeDraft(f"{number:064}", "text", "demo-h264", ((-8191.99, 8191.99),) * 66, ref, True, "字" * 200)
+        hall.board.add(draft, who, now)
+    for number in range(CHAT_BOUND):
+        hall.keep_chat(ChatWire(id=f"{number:026}", participant_id="p", name="n", text="\x01" * 2000, at=now))
+    async with room.socket() as late:
+        welcome = await late.hello(room.token(Role.SPECIALIST))
+    assert len(welcome["strokes"]) == 300
+    text = json.dumps(welcome, ensure_ascii=False, separators=(",", ":"))
+    assert len(text.encode()) < MAX_SOCKET_MESSAGE * 0.9
 
 
 @pytest.mark.parametrize("role", [Role.TRAINEE, Role.QC, Role.ADMIN])
@@ -265,6 +334,18 @@ def test_rs_31_the_mailbox_drops_the_oldest_droppable_first_and_never_what_matte
     assert not box.put(Message("chat", "8"))
     assert box.overflowed
     assert [asyncio.run(box.take()).text for _ in range(len(box))] == ["1", "4", "6"]
+
+
+def test_rs_31_the_mailbox_is_bounded_in_bytes_and_an_empty_one_takes_any_message() -> None:
+    box = Mailbox(bound=99, bound_bytes=10)
+    assert box.put(Message("welcome", "x" * 50))
+    assert asyncio.run(box.take()).type == "welcome"
+    assert box.put(Message("laser", "12345"))
+    assert box.put(Message("stroke", "字字"))  # six bytes: the laser goes
+    assert len(box) == 1
+    assert box.put(Message("stroke", "1234"))
+    assert not box.put(Message("stroke", "1"))
+    assert box.overflowed
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,7 @@ async def test_a_room_takes_the_whole_context_and_the_sites_own_name(live: Any) 
     room = (await live.http.post("/internal/v1/rooms", json=body, headers=live.bearer(Role.SERVICE))).json()
     assert (room["site_name"], room["modality"], room["study_uid"]) == ("County hospital", "ES", "2.25.9")
     url = f"/api/v1/rooms/{room['id']}/captures"
+    await live.go_live(room["id"])
     await live.http.post(url, json={"kind": "still"}, headers=live.bearer(Role.OPERATOR))
     sent = live.gateway.of_type("capture.mark")[0].model_dump()["context"]
     assert {key: sent[key] for key in context if key != "patient"} == {

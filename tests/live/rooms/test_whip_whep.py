@@ -209,6 +209,22 @@ async def test_a_room_takes_only_so_many_viewers(still_platform: Platform, clock
         assert (await view(live, offer("recvonly:h264"))).status_code == 429
 
 
+async def test_one_person_has_only_so_many_sessions_and_a_site_is_no_person(
+    still_platform: Platform, clock: FakeClock
+) -> None:
+    async with running(still_platform, clock, max_sessions_per_person=2) as live:
+        for room_id in ("demo", "second", "third"):
+            await live.open_room(id=room_id)
+            await live.go_live(room_id)
+        first = await view(live, offer("recvonly:h264"))
+        replies = await asyncio.gather(*(view(live, offer("recvonly:h264")) for _ in range(3)))
+        assert sorted(r.status_code for r in replies) == [201, 429, 429]
+        assert {r.json()["code"] for r in replies if r.is_error} == {"too-many-sessions"}
+        assert (await view(live, offer("recvonly:h264"), Role.REVIEWER)).status_code == 201
+        await live.http.delete(first.headers["location"], headers=live.bearer(Role.SPECIALIST))
+        assert (await view(live, offer("recvonly:h264"))).status_code == 201
+
+
 @pytest.mark.parametrize("kind", ["whip", "whep"])
 async def test_a_session_ends_with_its_token(live: LiveService, kind: str) -> None:
     await live.open_room()

@@ -1,7 +1,7 @@
 /** The list of keys, loaded when it is asked for. */
-import { Dialog, Kbd } from '@/kit';
+import { Dialog } from '@/kit';
+import { KeyList } from '@/kit/KeyList';
 import { t, type MessageKey } from '@/lib/i18n/app';
-import './keys.css';
 
 const KEYS: readonly [string[], MessageKey][] = [
   [['/'], 'keys.search'],
@@ -20,18 +20,7 @@ const KEYS: readonly [string[], MessageKey][] = [
 export function KeysDialog({ onClose }: { onClose: () => void }) {
   return (
     <Dialog title={t('keys.title')} onClose={onClose}>
-      <dl className="keys">
-        {KEYS.map(([keys, meaning]) => (
-          <>
-            <dt key={meaning}>
-              {keys.map((key) => (
-                <Kbd key={key}>{key}</Kbd>
-              ))}
-            </dt>
-            <dd>{t(meaning)}</dd>
-          </>
-        ))}
-      </dl>
+      <KeyList rows={KEYS.map(([keys, meaning]) => [keys, t(meaning)])} />
     </Dialog>
   );
 }

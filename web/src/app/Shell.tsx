@@ -2,6 +2,7 @@
 import { useCallback, useEffect, useMemo, useRef, useState, type ComponentChildren, type ComponentType } from 'react';
 import { Link, useLocation } from 'wouter';
 import { Button, Chip } from '@/kit/base';
+import { notify } from '@/kit/Toasts';
 import { Icon, type IconName } from '@/kit/Icon';
 import { signOut, user } from '@/lib/auth';
 import { link, listen } from '@/lib/events';
@@ -10,6 +11,7 @@ import { setLanguage, t, type MessageKey } from '@/lib/i18n/app';
 import { useKeys } from '@/lib/keys';
 import { may } from '@/lib/roles';
 import { theme, THEMES } from '@/lib/theme';
+import { dropUnsaved, hasUnsaved } from '@/lib/unsaved';
 import { Logo } from '@/kit/Logo';
 
 interface Place {
@@ -44,6 +46,17 @@ type KeysDialog = ComponentType<{ onClose: () => void }>;
 export function nextLanguage(): void {
   const next = LANGUAGES[(LANGUAGES.indexOf(language.value) + 1) % LANGUAGES.length] ?? 'en';
   void setLanguage(next);
+}
+
+/** Sign out; ask first when report text would be lost, and say so when the server did not hear of it. */
+async function leave(owner: string): Promise<void> {
+  if (hasUnsaved(owner) && !confirm(t('signout.unsaved'))) return;
+  try {
+    await signOut();
+    dropUnsaved(owner);
+  } catch {
+    notify(t('signout.failed'), 'bad');
+  }
 }
 
 function UserMenu({ onKeys }: { onKeys: () => void }) {
@@ -96,7 +109,7 @@ function UserMenu({ onKeys }: { onKeys: () => void }) {
           {t('keys.title')}
         </button>
         <hr />
-        <button type="button" className="menu-row" onClick={() => void signOut()}>
+        <button type="button" className="menu-row" onClick={() => void leave(person.id)}>
           <Icon name="out" />
           {t('nav.sign_out')}
         </button>
@@ -105,8 +118,8 @@ function UserMenu({ onKeys }: { onKeys: () => void }) {
   );
 }
 
-function LinkChip() {
-  switch (link.value) {
+function LinkChip({ offline }: { offline: boolean }) {
+  switch (offline ? 'waiting' : link.value) {
     case 'open':
       return (
         <Chip tone="ok" dot>
@@ -172,7 +185,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
           <NavLinks />
         </nav>
         <span className="grow" />
-        <LinkChip />
+        <LinkChip offline={offline} />
         <Button variant="quiet" className="hide-phone" onClick={nextLanguage} icon="language">
           {t('nav.other_language')}
         </Button>

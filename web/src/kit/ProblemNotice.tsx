@@ -1,6 +1,7 @@
 /** A problem in words: what happened, why, who can mend it, what to do next, and the reference to read out. */
 import { t, type MessageKey } from '@/lib/i18n/app';
 import { reference, type Mend, type Problem } from '@/lib/problem';
+import { sentence } from '@/lib/problemWords';
 import { Button, Notice } from './base';
 
 const MEND: Record<Mend, MessageKey> = {
@@ -42,9 +43,9 @@ function cause(problem: Problem): string {
     case 'timeout':
       return t('problem.timeout.cause', { n: problem.after_s });
     case 'busy':
-      return `${problem.problem.detail} ${t('problem.busy.wait', { n: Math.ceil(problem.retry_after_s) })}`;
+      return `${sentence(problem.problem)} ${t('problem.busy.wait', { n: Math.ceil(problem.retry_after_s) })}`;
     default:
-      return problem.problem.detail;
+      return sentence(problem.problem);
   }
 }
 

@@ -93,13 +93,17 @@ export function refresh(): Promise<boolean> {
   return refreshing;
 }
 
-/** Sign out here and at the server. The page is signed out even when the server cannot be reached. */
+/**
+ * Sign out at the server, then here. When the server cannot be reached or refuses, the cookie still signs this browser
+ * in: nothing is claimed, the state stays, and an ApiError is thrown.
+ */
 export async function signOut(): Promise<void> {
   const bearer = token();
-  clearTimeout(timer);
-  auth.value = { kind: 'out', reason: 'signed-out' };
-  await ask('/api/v1/session', {
+  const response = await ask('/api/v1/session', {
     method: 'DELETE',
     headers: { ...OURS, ...(bearer ? { authorization: `Bearer ${bearer}` } : {}) },
   });
+  if (!response.ok && response.status !== 401) await refuse(response); // 401: the session had ended already
+  clearTimeout(timer);
+  auth.value = { kind: 'out', reason: 'signed-out' };
 }

@@ -2740,6 +2740,8 @@ export interface components {
             codec: "H264" | "VP8" | "opus";
             /** Group */
             group?: string | null;
+            /** Height */
+            height?: number | null;
             /** Id */
             id: string;
             /**
@@ -2763,6 +2765,8 @@ export interface components {
              * @enum {string}
              */
             state: "waiting" | "live" | "stalled" | "ended";
+            /** Width */
+            width?: number | null;
         };
         /**
          * UserReply

@@ -8,6 +8,7 @@ const CONTEXT: DrawingContext = {
   pinned: false,
   trackId: 't',
   frame: { track_id: 't', rtp_timestamp: 9, media_epoch: 1 },
+  picture: [1280, 720],
 };
 
 function setUp() {
@@ -38,6 +39,7 @@ it('sends a pen stroke in pieces of one id whose points join without gap or doub
   expect(pieces.flatMap((piece) => piece.points)).toEqual(path);
   expect(new Set(pieces.map((piece) => piece.id)).size).toBe(1);
   expect(pieces[0]?.frame.rtp_timestamp).toBe(9);
+  expect(pieces.every((piece) => piece.picture?.join() === '1280,720')).toBe(true);
   expect(pieces.length).toBeGreaterThan(5);
   expect(pieces.length).toBeLessThanOrEqual(25); // one second of drawing
 });

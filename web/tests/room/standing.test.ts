@@ -1,7 +1,7 @@
 /** Never a stale picture silently: which words stand over the picture. */
 import { signal } from '@preact/signals';
 import { describe, expect, it } from 'vitest';
-import { stand, type Seen } from '@/features/room/standing';
+import { captureBlock, stand, type Seen } from '@/features/room/standing';
 import type { LiveRoom, Track, TrackState } from '@/lib/rtc/messages';
 import type { LinkState } from '@/lib/rtc/signalling';
 
@@ -39,6 +39,12 @@ describe('after the first picture', () => {
     expect(stand(seen({ link: 'waiting' }), 100, false)).toEqual({ kind: 'live' });
   });
 
+  it('gives a page that was hidden a second for its next frame, and then tells the true age', () => {
+    expect(stand(seen(), 42_000, false, 300)).toEqual({ kind: 'live' });
+    expect(stand(seen(), 43_000, false, 1_200)).toMatchObject({ kind: 'frozen', seconds: 43 });
+    expect(stand(seen(), 43_000, true, 1_200)).toEqual({ kind: 'held', seconds: 43 });
+  });
+
   it('tells a pause from a failure, and a picture held by the person from both', () => {
     expect(stand(seen({ room: 'paused' }), 2_500, false)).toEqual({ kind: 'paused', seconds: 2 });
     expect(stand(seen(), 3_100, true)).toEqual({ kind: 'held', seconds: 3 });
@@ -55,5 +61,26 @@ describe('before the first picture', () => {
     [{ room: 'paused' }, 'paused'],
   ] as const)('%o is told as %s', (more, kind) => {
     expect(stand(seen(more), null, false).kind).toBe(kind);
+  });
+});
+
+describe('capturing', () => {
+  const track = (state: TrackState) => ({ id: 't', state }) as Track;
+
+  it('is possible while the picture is live, and of a picture held here while the site goes on', () => {
+    expect(captureBlock('live', track('live'))).toBeNull();
+    expect(captureBlock('held', track('live'))).toBeNull();
+    expect(captureBlock('held', track('stalled'))).toBe('capture_frozen');
+  });
+
+  it.each([
+    ['frozen', 'capture_frozen'],
+    ['paused', 'capture_paused'],
+    ['waiting', 'capture_waiting'],
+    ['connecting', 'capture_waiting'],
+    ['no-codec', 'capture_waiting'],
+    ['no-stream', 'capture_off'],
+  ] as const)('is not while the picture is %s, and says why', (kind, word) => {
+    expect(captureBlock(kind, track('live'))).toBe(word);
   });
 });

@@ -33,6 +33,25 @@ it('counts on when the element gets a new source, and tells the age of the last 
   watch.stop();
 });
 
+it('keeps the true age through a tab switch; only what is overdue counts from the return', () => {
+  let pending: Callback = () => undefined;
+  const video = {
+    requestVideoFrameCallback: (callback: Callback) => ((pending = callback), 1),
+    cancelVideoFrameCallback: () => undefined,
+  };
+  const watch = new FrameWatch(video as unknown as HTMLVideoElement, undefined, () => now);
+  pending(0, { presentedFrames: 1, expectedDisplayTime: 5 });
+  now += 30_000;
+  document.dispatchEvent(new Event('visibilitychange')); // happy-dom's page is visible
+  now += 400;
+  expect(watch.age()).toBe(30_400);
+  expect(watch.overdue()).toBe(400);
+  pending(0, { presentedFrames: 2, expectedDisplayTime: 5 });
+  now += 50;
+  expect([watch.age(), watch.overdue()]).toEqual([50, 50]);
+  watch.stop();
+});
+
 it('falls back to the playback count', () => {
   let total = 0;
   const video = { getVideoPlaybackQuality: () => ({ totalVideoFrames: total }) };

@@ -99,11 +99,21 @@ describe('session', () => {
     expect(auth.value).toEqual({ kind: 'out', reason: 'expired' });
   });
 
-  it('forgets the token at sign-out, even when the server cannot be reached', async () => {
-    answers({ body: session('one') }, new TypeError('network'));
+  it.each([new TypeError('network'), { status: 503, body: { code: 'unavailable' } }])(
+    'does not claim to be signed out when the server did not end the session: %o',
+    async (answer) => {
+      answers({ body: session('one') }, answer);
+      await signIn('lan', 'secret');
+      await problemOf(signOut());
+      expect(token()).toBe('one');
+    },
+  );
+
+  it('forgets the token at sign-out, also when the session had ended already', async () => {
+    answers({ body: session('one') }, { status: 401, body: {} });
     await signIn('lan', 'secret');
-    await problemOf(signOut());
-    expect(token()).toBeNull();
+    await signOut();
+    expect(auth.value).toEqual({ kind: 'out', reason: 'signed-out' });
   });
 });
 

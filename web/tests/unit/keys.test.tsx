@@ -2,6 +2,7 @@ import { render } from 'preact';
 import { act } from 'preact/test-utils';
 import { afterEach, expect, it, vi } from 'vitest';
 import { useKeys, type KeyMap } from '@/lib/keys';
+import { usePageKeys } from '@/lib/pageKeys';
 
 function Binder({ keys, children }: { keys: KeyMap; children?: preact.ComponentChildren }) {
   useKeys(keys);
@@ -41,4 +42,29 @@ it('gives a sequence to the shell alone and a single key to the page', async () 
   expect([home.mock.calls.length, reload.mock.calls.length]).toEqual([1, 2]);
   press('/', root.querySelector('input') ?? root); // somebody types
   expect(search).not.toHaveBeenCalled();
+});
+
+it('leaves the second key of a sequence to the shell, although a page binds it for itself', async () => {
+  const [home, mirror] = [vi.fn(), vi.fn()];
+  const shell: KeyMap = { 'g h': home };
+  const page: KeyMap = { h: mirror };
+  function Page() {
+    usePageKeys(page);
+    return null;
+  }
+  await act(() =>
+    render(
+      <Binder keys={shell}>
+        <Page />
+      </Binder>,
+      root,
+    ),
+  );
+  press('h', document.body, 5000);
+  expect([home.mock.calls.length, mirror.mock.calls.length]).toEqual([0, 1]);
+  press('g');
+  press('h');
+  expect([home.mock.calls.length, mirror.mock.calls.length]).toEqual([1, 1]);
+  press('h');
+  expect(mirror).toHaveBeenCalledTimes(2);
 });

@@ -9,7 +9,7 @@ import { onlyPatientOf } from '@/lib/viewport/PriorPane';
 import { windowGrey } from '@/lib/viewport/render-2d';
 import { order } from '@/lib/viewport/render';
 import { displaySets, keepUnchanged } from '@/lib/viewport/study';
-import { apply, fitScale, invert, toBox, UPRIGHT, zoomAt } from '@/lib/viewport/transform';
+import { apply, fitScale, invert, orientation, toBox, UPRIGHT, zoomAt } from '@/lib/viewport/transform';
 import { dragWindow, grey, linear, presetsFor, table8 } from '@/lib/viewport/window';
 
 function dicom(tags: Record<string, unknown>): DicomJson {
@@ -342,4 +342,13 @@ it('drops the least recently used above its cap and tells what it dropped', () =
   expect(cache.get('huge')).toBe('H');
   cache.clear();
   expect(cache.size_bytes).toBe(0);
+});
+
+it('says how a picture stands against the stored one', () => {
+  const stands = (turns: number, flipH: boolean, flipV: boolean) => Object.values(orientation({ turns, flipH, flipV }));
+  expect(stands(0, false, false)).toEqual([false, 0]);
+  expect(stands(0, true, false)).toEqual([true, 0]);
+  expect(stands(0, false, true)).toEqual([true, 180]);
+  expect(stands(2, true, true)).toEqual([false, 0]); // both flips are half a turn
+  expect(stands(3, false, false)).toEqual([false, 270]);
 });

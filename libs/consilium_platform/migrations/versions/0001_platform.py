@@ -43,12 +43,24 @@ def upgrade() -> None:
     op.create_index("audit_tenant_number", "audit_entry", ["tenant", "number"], unique=True)
     op.create_index("audit_actor", "audit_entry", ["tenant", "actor", "number"])
     op.create_index("audit_patient", "audit_entry", ["tenant", "patient_id", "number"])
-    refuse_changes("audit_entry", "the audit trail is append-only")
+    refuse_changes(
+        "audit_entry",
+        "the audit trail is append-only",
+        "seq = NEW.seq OR (tenant = NEW.tenant AND number = NEW.number)",
+    )
 
 
-def refuse_changes(table: str, reason: str) -> None:
-    """Make the database itself refuse UPDATE and DELETE on ``table``."""
+def refuse_changes(table: str, reason: str, same: str) -> None:
+    """Make the database itself refuse UPDATE and DELETE on ``table``.
+
+    SQLite's ``REPLACE`` removes the row in its way without asking a DELETE trigger: an INSERT of the ``same`` row is refused too.
+    """
     if op.get_bind().dialect.name == "sqlite":
+        op.execute(
+            f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
+            f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {same}) "
+            f"BEGIN SELECT RAISE(ABORT, '{reason}'); END"
+        )
         for verb in ("UPDATE", "DELETE"):
             op.execute(
                 f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "

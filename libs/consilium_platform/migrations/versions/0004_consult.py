@@ -142,8 +142,17 @@ def _reports() -> None:
 
 
 def _append_only(table: str) -> None:
+    same = "id = NEW.id"
+    if table == "report_version":
+        same += " OR (report = NEW.report AND version = NEW.version)"
     reason = f"{table} is append-only"
     if op.get_bind().dialect.name == "sqlite":
+        # REPLACE removes the row in its way without asking a DELETE trigger
+        op.execute(
+            f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
+            f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {same}) "
+            f"BEGIN SELECT RAISE(ABORT, '{reason}'); END"
+        )
         for verb in ("UPDATE", "DELETE"):
             op.execute(
                 f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
@@ -166,6 +175,14 @@ def _lock_signed_reports() -> None:
         for verb in ("UPDATE", "DELETE"):
             op.execute(
                 f"CREATE TRIGGER report_locked_{verb.lower()} BEFORE {verb} ON report WHEN OLD.state = 'signed' "
+                f"BEGIN SELECT RAISE(ABORT, '{reason}'); END"
+            )
+        taken = (
+            "EXISTS (SELECT 1 FROM report WHERE state = 'signed' AND (id = NEW.id OR consultation = NEW.consultation))"
+        )
+        for when in (f"INSERT ON report WHEN {taken}", f"UPDATE OF id, consultation ON report WHEN {taken}"):
+            op.execute(
+                f"CREATE TRIGGER report_locked_replace_{when[:6].lower()} BEFORE {when} "
                 f"BEGIN SELECT RAISE(ABORT, '{reason}'); END"
             )
         return

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import tzinfo
 from functools import partial
 from pathlib import Path
 
@@ -35,6 +37,17 @@ def find_font(given: Path | None) -> Path:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """A report and what of its consultation stands on the page; ``zone``: whose wall clock the times are."""
+
+    report: Report
+    question: str
+    accession_number: str
+    requested_by: str
+    zone: tzinfo
+
+
 class Printer:
     """Prints reports in a thread of its own; ``close`` ends it."""
 
@@ -43,23 +56,23 @@ class Printer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="printer")
         self._waiting = 0
 
-    async def print(self, report: Report) -> bytes:
+    async def print(self, printed: Printed) -> bytes:
         """Return the PDF of a report (bytes begin with ``%PDF``)."""
         if self._waiting >= MOST_WAITING:
             raise PrinterBusy("The printer has too much to do. Try again in a moment.", retry_after_s=5)
         loop = asyncio.get_running_loop()
         self._waiting += 1
         try:
-            return await loop.run_in_executor(self._thread, partial(self._print, report))
+            return await loop.run_in_executor(self._thread, partial(self._print, printed))
         finally:
             self._waiting -= 1
 
-    def _print(self, report: Report) -> bytes:
+    def _print(self, printed: Printed) -> bytes:
         from consilium_consult.adapters import page  # reportlab takes a while to read: only whoever prints pays
 
         if not page.has_font():
             page.use_font(find_font(self._font_file))
-        return page.render(report)
+        return page.render(printed)
 
     def close(self) -> None:
         """End the thread."""

@@ -6,10 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from consilium_consult.adapters.printing import Printer
+from consilium_consult.adapters.printing import Printed, Printer
 from consilium_consult.domain.report import ReportVerb
 from consilium_consult.flow import reports
 from consilium_consult.flow.common import Desk
+from consilium_consult.settings import zone_of
 from consilium_consult.wire import (
     AddendumBody,
     Change,
@@ -64,7 +65,6 @@ def reports_router(desk: Desk, printer: Printer) -> APIRouter:
         row, patient, addenda = await reports.get_report(desk, who, report_id)
         wire = report_wire(row, patient, addenda)
         response.headers["ETag"] = wire.etag
-        response.headers["Cache-Control"] = "no-store"
         return wire
 
     def version_of(header: str | None) -> int | None:
@@ -164,7 +164,11 @@ def reports_router(desk: Desk, printer: Printer) -> APIRouter:
     @router.get("/{report_id}/pdf", response_class=Response, responses={200: {"content": {"application/pdf": {}}}})
     async def print_report(report_id: str, who: Principal = Depends(require(Permission.REPORT_READ))) -> Response:
         row, patient, addenda = await reports.get_report(desk, who, report_id)
-        document = await printer.print(report_wire(row, patient, addenda))
+        case = await reports.consultation_of(desk, who, row)
+        zone = zone_of(desk.settings.time_zone)
+        report = report_wire(row, patient, addenda)
+        printed = Printed(report, case.question, case.accession_number, case.requested_by_name, zone)
+        document = await printer.print(printed)
         await desk.platform.audit.act(who, "report.print", subject=row.id, patient_id=patient.patient_id)
         headers = {"Content-Disposition": f'inline; filename="report-{row.id}.pdf"', "Cache-Control": "no-store"}
         return Response(document, media_type="application/pdf", headers=headers)

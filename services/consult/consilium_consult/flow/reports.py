@@ -12,10 +12,31 @@ from sqlmodel import col, select
 
 from consilium_consult.domain import report as rules
 from consilium_consult.domain.report import ReportState, ReportVerb
-from consilium_consult.errors import ReasonNeeded, ReportChanged, SignatureRefused, TransitionRefused, VersionNeeded
-from consilium_consult.flow.common import Desk, audit_patients, find_patient, find_report, refusals_audited
+from consilium_consult.errors import (
+    ReasonNeeded,
+    ReportChanged,
+    SignatureRefused,
+    TransitionRefused,
+    VersionNeeded,
+)
+from consilium_consult.flow.common import (
+    Desk,
+    audit_patients,
+    find_consultation,
+    find_patient,
+    find_report,
+    refusals_audited,
+)
 from consilium_consult.flow.consultations import complete
-from consilium_consult.rows import PatientRow, ReportAddendumRow, ReportChangeRow, ReportRow, ReportVersionRow
+from consilium_consult.flow.signature import check_signature, signed_content
+from consilium_consult.rows import (
+    ConsultationRow,
+    PatientRow,
+    ReportAddendumRow,
+    ReportChangeRow,
+    ReportRow,
+    ReportVersionRow,
+)
 from consilium_core.clock import iso
 from consilium_core.errors import Denied
 from consilium_core.events import EventType
@@ -37,7 +58,7 @@ class Edit:
 def parse_if_match(header: str | None) -> int:
     """Return the version in an ``If-Match`` header (RFC 9110 13.1.1) or raise VersionNeeded."""
     value = (header or "").strip().removeprefix("W/").strip('"')
-    if not value.isdigit():
+    if not value.isdecimal() or len(value) > 9:
         raise VersionNeeded('Send If-Match with the version you have read, for example If-Match: "3".')
     return int(value)
 
@@ -151,29 +172,6 @@ async def _sign(desk: Desk, who: Principal, report_id: str, version: int) -> tup
     return row, patient
 
 
-def signed_content(row: ReportRow, patient: PatientRow, signed_at: datetime, version: int) -> dict[str, Any]:
-    """Return exactly what the hash covers; ``version`` is the one that the signature makes."""
-    return {
-        "report": row.id,
-        "consultation": row.consultation,
-        "version": version,
-        "language": row.language,
-        "patient": {
-            "patient_id": patient.patient_id,
-            "issuer": patient.issuer,
-            "birth_date": patient.birth_date,
-            "family": patient.family,
-            "given": patient.given,
-            "ideographic": patient.ideographic,
-        },
-        "sections": row.sections,
-        "key_images": row.key_images,
-        "author": row.author,
-        "signer": row.signed_by,
-        "signed_at": iso(signed_at),
-    }
-
-
 async def add_addendum(desk: Desk, who: Principal, report_id: str, text: str, password: str) -> ReportAddendumRow:
     """Sign an addition to a signed report."""
     async with desk.platform.database.read() as session:
@@ -218,14 +216,21 @@ async def add_addendum(desk: Desk, who: Principal, report_id: str, text: str, pa
 async def get_report(
     desk: Desk, who: Principal, report_id: str
 ) -> tuple[ReportRow, PatientRow, list[ReportAddendumRow]]:
-    """Return a report with patient and addenda; the view is audited."""
+    """Return a report with patient and addenda; the view is audited. Raise SignatureBroken instead of showing a changed one."""
     async with desk.platform.database.read() as session:
         row = await find_report(session, who, report_id)
         patient = await find_patient(session, who, row.patient)
         query = select(ReportAddendumRow).where(col(ReportAddendumRow.report) == row.id)
         addenda = list((await session.execute(query.order_by(col(ReportAddendumRow.id)))).scalars())
+    check_signature(row, patient)
     await desk.platform.audit.act(who, "report.view", subject=row.id, patient_id=patient.patient_id)
     return row, patient, addenda
+
+
+async def consultation_of(desk: Desk, who: Principal, row: ReportRow) -> ConsultationRow:
+    """Return the consultation that a report answers."""
+    async with desk.platform.database.read() as session:
+        return await find_consultation(session, who, row.consultation)
 
 
 async def list_reports(

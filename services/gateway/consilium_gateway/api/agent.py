@@ -58,9 +58,9 @@ async def enrol(body: EnrollRequest, desk: DeskDep, address: AddressDep) -> Enro
 
 
 @router.post("/token")
-async def token(body: TokenRequest, desk: DeskDep) -> TokenReply:
+async def token(body: TokenRequest, desk: DeskDep, address: AddressDep) -> TokenReply:
     """Trade the site's secret for an access token (SP-12)."""
-    return await renew_token(desk, body)
+    return await renew_token(desk, body, address)
 
 
 @router.post("/session")

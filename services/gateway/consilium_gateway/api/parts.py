@@ -9,8 +9,10 @@ from starlette.types import Scope
 
 from consilium_core.errors import Denied
 from consilium_core.roles import Permission, Principal
+from consilium_gateway.errors import SiteRevoked
 from consilium_gateway.flow.desk import Desk
-from consilium_platform.http.auth import require
+from consilium_platform.audit import AuditRecord
+from consilium_platform.http.auth import bearer, require, route_of
 
 
 def desk_of(request: Request) -> Desk:
@@ -54,6 +56,19 @@ async def agent_of(principal: Annotated[Principal, Depends(require(Permission.SI
 
 
 AgentDep = Annotated[Principal, Depends(agent_of)]
+
+
+async def note_revoked(request: Request) -> None:
+    """Leave a trace of a revoked site that still calls with a token; a flood of one site is counted, not written."""
+    token = bearer(request)
+    if not token:  # the exchange of its secret leaves its own
+        return
+    agent = request.app.state.verifier.verify(token)
+    record = AuditRecord(
+        agent.tenant, agent.subject, agent.role.value, "token.refused", "denied",
+        subject=route_of(request), detail=SiteRevoked.code,
+    )  # fmt: skip
+    await desk_of(request).refusals.record(agent.subject, record)
 
 
 def address(request: Request) -> str:

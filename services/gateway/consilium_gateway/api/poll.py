@@ -18,6 +18,8 @@ from consilium_core.errors import ConsiliumError, Denied, Invalid
 from consilium_core.ids import new_ulid
 from consilium_core.roles import Permission, Principal
 from consilium_core.site_protocol import PollReply
+from consilium_gateway.api.parts import note_revoked
+from consilium_gateway.errors import SiteRevoked
 from consilium_gateway.flow.commands import offer
 from consilium_gateway.flow.desk import Desk
 from consilium_platform.http.auth import authorize
@@ -42,6 +44,8 @@ class Poll:
             await self._desk.presence.touch(agent.subject)
             reply = await self._wait(agent, wait_s, cursor, receive)
         except ConsiliumError as error:
+            if isinstance(error, SiteRevoked):
+                await note_revoked(Request(scope))
             await _problem(error)(scope, receive, send)
             return
         if reply is None:

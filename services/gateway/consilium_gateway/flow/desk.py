@@ -12,6 +12,7 @@ from consilium_gateway.flow.presence import Presence
 from consilium_gateway.flow.wakeups import WakeHub
 from consilium_gateway.settings import GatewaySettings
 from consilium_platform.audit import AuditRecord, Outcome
+from consilium_platform.http.refusals import Refusals
 from consilium_platform.platform import Platform
 from consilium_platform.tokens import Claims
 
@@ -28,6 +29,8 @@ class Desk:
     sign_in_tries: TryLimit
     address_tries: TryLimit
     enrol_tries: TryLimit
+    token_tries: TryLimit
+    refusals: Refusals
 
     def sign(self, claims: Claims, ttl_s: float) -> str:
         """Return an access token, or raise Corrupt when this process holds no signing key."""
@@ -45,7 +48,12 @@ class Desk:
         subject: str = "",
         detail: str = "",
     ) -> None:
-        """Write an audit entry for somebody who has no token (yet)."""
+        """Write an audit entry of a known actor who has no token (yet)."""
         await self.platform.audit.record(
             AuditRecord(tenant, actor, str(role), action, outcome, subject=subject, detail=detail)
         )
+
+    async def refuse(self, address: str, tenant: str, actor: str, role: Role | str, action: str, detail: str) -> None:
+        """Write an audit entry of a refused caller, with the address it came from; a flood from one address is counted, not written."""
+        words = f"{detail}, from {address}"
+        await self.refusals.record(address, AuditRecord(tenant, actor, str(role), action, "denied", detail=words))

@@ -37,12 +37,12 @@ async def enroll(desk: Desk, request: EnrollRequest, address: str) -> EnrollRepl
     try:
         desk.enrol_tries.take(address)
     except TooManyTries:
-        await desk.record(DEFAULT_TENANT, "unknown", Role.SITE, "site.enroll", "denied", detail="too many tries")
+        await desk.refuse(address, DEFAULT_TENANT, "unknown", Role.SITE, "site.enroll", "too many tries")
         raise
     try:
         row, secret = await _spend(desk, request)
     except (CodeRefused, CodeUsed) as refusal:
-        await desk.record(DEFAULT_TENANT, "unknown", Role.SITE, "site.enroll", "denied", detail=refusal.code)
+        await desk.refuse(address, DEFAULT_TENANT, "unknown", Role.SITE, "site.enroll", refusal.code)
         raise
     desk.enrol_tries.forgive(address)
     desk.platform.outbox.wake()
@@ -86,18 +86,23 @@ async def _spend(desk: Desk, request: EnrollRequest) -> tuple[Row[Any], str]:
         return row, secret
 
 
-async def renew_token(desk: Desk, request: TokenRequest) -> TokenReply:
-    """Trade the site's secret for a token; the first use of a secret ends the others that replays left."""
+async def renew_token(desk: Desk, request: TokenRequest, address: str) -> TokenReply:
+    """Trade the site's secret for a token; the first use of a secret ends the others that replays left.
+
+    Sixty failures in 15 minutes from one address make the next tries wait; a right secret costs nothing.
+    """
+    desk.token_tries.take(address)
     given = digest(request.refresh_secret)
     async with desk.platform.database.read() as session:
         row = (await session.execute(select(site).where(site.c.id == request.site_id[:26]))).first()
     if row is not None and row.state == "revoked":
-        await desk.record(row.tenant, row.id, Role.SITE, "site.token", "denied", subject=row.id, detail="revoked")
+        await desk.refuse(address, row.tenant, row.id, Role.SITE, "site.token", "revoked")
         raise SiteRevoked("This site was revoked. Ask an administrator for a new enrolment code.")
     if row is None or given not in row.refresh_hashes:
         tenant, actor = (row.tenant, row.id) if row is not None else (DEFAULT_TENANT, "unknown")
-        await desk.record(tenant, actor, Role.SITE, "site.token", "denied", detail="wrong secret")
+        await desk.refuse(address, tenant, actor, Role.SITE, "site.token", "wrong secret")
         raise SiteSecretRefused("The site's secret is not known. Enrol the agent again.")
+    desk.token_tries.forgive(address)
     if row.refresh_hashes != [given]:
         async with desk.platform.database.write() as session:
             await session.execute(update(site).where(site.c.id == row.id).values(refresh_hashes=[given]))

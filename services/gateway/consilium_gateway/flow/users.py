@@ -13,6 +13,7 @@ from consilium_core.ids import new_ulid
 from consilium_core.roles import Role
 from consilium_gateway.adapters.passwords import hash_password
 from consilium_gateway.adapters.tables import user_account
+from consilium_gateway.domain.codes import digest
 from consilium_gateway.errors import PasswordWrong, SignInRefused, TooManyTries, UserUnknown
 from consilium_gateway.flow.desk import Desk
 from consilium_platform.http.auth import DEFAULT_TENANT
@@ -114,11 +115,12 @@ async def sign_in(desk: Desk, username: str, password: str, address: str) -> Use
         desk.address_tries.take(address)
         desk.sign_in_tries.take(key)
     except TooManyTries:
-        await desk.record(tenant, actor, role, "session.create", "denied", detail="too many tries")
+        await desk.refuse(address, tenant, actor, role, "session.create", "too many tries")
         raise
     good = await desk.passwords.verify(password, known[1] if known else None)
     if known is None or not good or known[0].disabled:
-        await desk.record(tenant, actor, role, "session.create", "denied", detail="wrong name or password")
+        tried = "" if known else f", unknown name {digest(username.strip().lower())[:12]}"
+        await desk.refuse(address, tenant, actor, role, "session.create", f"wrong name or password{tried}")
         raise SignInRefused("The name or the password is wrong.")
     desk.sign_in_tries.forget(key)
     desk.address_tries.forgive(address)

@@ -15,8 +15,9 @@ from consilium_live.adapters.tables import as_utc, capture_of, capture_row, live
 from consilium_live.domain.capture import Capture, CaptureState
 from consilium_live.domain.room import Room, RoomState
 from consilium_live.errors import RoomNotFound
+from consilium_live.flow.consultations import OVER
 from consilium_live.flow.follow import ending_of
-from consilium_live.flow.ports import GivenUp, RoomFacts, Stored
+from consilium_live.flow.ports import GivenUp, Over, RoomFacts, Stored
 from consilium_platform.outbox import OutboxRelay, add_event, outbox
 from consilium_platform.sql import Database
 
@@ -170,6 +171,32 @@ class SqlRoomStore:
         async with self._database.read() as session:
             rows = (await session.execute(query.order_by(outbox.c.seq).limit(500))).all()
         return [ending_of(EventType(r.type), r.seq, r.tenant, r.subject, json.loads(r.data)) for r in rows]
+
+    async def room_of_consultation(self, tenant: str, consultation_id: str) -> Room | None:
+        """Return the consultation's room unless it has ended."""
+        query = select(live_room).where(
+            live_room.c.tenant == tenant, live_room.c.consultation_id == consultation_id,
+            live_room.c.state != RoomState.ENDED.value,
+        )  # fmt: skip
+        async with self._database.read() as session:
+            row = (await session.execute(query)).mappings().first()
+        return None if row is None else room_of(row)
+
+    async def consultations_over(self, after_seq: int) -> list[Over]:
+        """Return consultations that are over from the outbox, oldest first, at most 500."""
+        query = select(outbox.c.seq, outbox.c.tenant, outbox.c.subject).where(
+            outbox.c.seq > after_seq, outbox.c.type == EventType.CONSULTATION_CHANGED.value,
+            or_(*(outbox.c.data.like(f'%"state": "{state}"%') for state in sorted(OVER)),
+                *(outbox.c.data.like(f'%"state":"{state}"%') for state in sorted(OVER))),
+        )  # fmt: skip
+        async with self._database.read() as session:
+            rows = (await session.execute(query.order_by(outbox.c.seq).limit(500))).all()
+        return [Over(row.seq, row.tenant, row.subject) for row in rows]
+
+    async def newest_event(self) -> int:
+        """Return the newest number in the outbox."""
+        async with self._database.read() as session:
+            return await session.scalar(select(func.max(outbox.c.seq))) or 0
 
 
 async def _load(session: AsyncSession, room_id: str, tenant: str | None, *, lock: bool = False) -> Room:

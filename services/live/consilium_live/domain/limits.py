@@ -14,14 +14,14 @@ class Rate:
         self._tokens = burst
         self._at: float | None = None
 
-    def take(self, now: float) -> bool:
-        """Take one; False when there is none."""
+    def take(self, now: float, cost: float = 1) -> bool:
+        """Take ``cost``; False, and nothing taken, when there is not so much."""
         if self._at is not None:
             self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_s)
         self._at = now
-        if self._tokens < 1:
+        if self._tokens < cost:
             return False
-        self._tokens -= 1
+        self._tokens -= cost
         return True
 
 

@@ -83,13 +83,13 @@ class Room:
         """Packets of the site arrive; a stream that nobody wants any more does not reopen a paused room."""
         if self.state in (RoomState.LIVE, RoomState.ENDED) or (self.state is RoomState.PAUSED and not self.wanted):
             return self
-        return replace(self._to(RoomState.LIVE), started_at=self.started_at or at)
+        return replace(self._to(RoomState.LIVE), started_at=self.started_at or at, waiting_since=None)
 
     def ended(self, at: datetime) -> Room:
         """Close for good; ending twice is the same."""
         if self.state is RoomState.ENDED:
             return self
-        return replace(self._to(RoomState.ENDED), ended_at=at, wanted=False)
+        return replace(self._to(RoomState.ENDED), ended_at=at, wanted=False, waiting_since=None)
 
     def require_open(self) -> None:
         """Raise RoomEnded when it is over."""

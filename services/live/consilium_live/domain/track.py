@@ -27,6 +27,7 @@ class RoomTrack:
     group: str | None = None
     participant_id: str | None = None
     site_id: str | None = None
+    size: tuple[int, int] | None = None  # width and height in pixels, once a keyframe has told
 
     @property
     def rank(self) -> tuple[int, bool, bool, str]:

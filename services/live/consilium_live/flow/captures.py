@@ -15,6 +15,7 @@ from consilium_core.roles import Principal
 from consilium_core.site_protocol import CaptureClip, CaptureMark
 from consilium_live.domain.capture import Capture, CaptureState
 from consilium_live.domain.room import Room
+from consilium_live.errors import RoomNotLive
 from consilium_live.flow.context import LiveContext
 from consilium_live.flow.hall import Audience
 from consilium_live.flow.render import capture_wire
@@ -27,9 +28,10 @@ _NO_ANSWER_AFTER = timedelta(hours=1)  # past its deadline: the gateway itself e
 
 
 async def request_capture(context: LiveContext, principal: Principal, room_id: str, order: CaptureOrder) -> CaptureWire:
-    """Write the capture down, order it at the site, and tell the room."""
+    """Write the capture down, order it at the site, and tell the room; only while the site's picture is live here."""
     room = await context.store.room(room_id, principal.tenant)
     room.require_open()
+    _require_picture(context, room)
     now = context.clock.now()
     capture = Capture(
         id=new_ulid().lower(), room_id=room.id, tenant=room.tenant, kind=order.kind, state=CaptureState.REQUESTED,
@@ -44,6 +46,16 @@ async def request_capture(context: LiveContext, principal: Principal, room_id: s
     show_capture(context, capture)
     capture = await _order(context, principal, room, capture)
     return capture_wire(capture, Audience.of(principal))
+
+
+def _require_picture(context: LiveContext, room: Room) -> None:
+    """Raise RoomNotLive unless the site delivers packets into this very room: what it films otherwise is not this patient."""
+    hall = context.halls.get(room.id)
+    if hall is None or not hall.delivers(room.site_id):
+        raise RoomNotLive(
+            "The site's picture is not live in this room, so nothing can be captured. Start the stream, or wait until it is back.",
+            room_id=room.id,
+        )
 
 
 async def _order(context: LiveContext, principal: Principal, room: Room, capture: Capture) -> Capture:

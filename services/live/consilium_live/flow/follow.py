@@ -11,6 +11,7 @@ import structlog
 from consilium_core.events import Event, EventType
 from consilium_live.domain.capture import Capture, CaptureState
 from consilium_live.flow.captures import follow_command, settle
+from consilium_live.flow.consultations import end_room_of, is_over
 from consilium_live.flow.context import LiveContext
 from consilium_live.flow.ports import GivenUp, Stored
 from consilium_platform.bus import EventBus
@@ -113,7 +114,7 @@ def ending_of(kind: EventType, seq: int, tenant: str, subject: str, data: dict[s
 
 
 async def run_bus(context: LiveContext, bus: EventBus) -> None:
-    """Take the endings of captures from the bus as they come; a lost bus is joined again."""
+    """Take the endings of captures and of consultations from the bus as they come; a lost bus is joined again."""
     while True:
         try:
             async with bus.subscribe() as subscription:
@@ -131,3 +132,5 @@ async def _take_event(context: LiveContext, event: Event) -> None:
     if captured or event.type is EventType.CAPTURE_FAILED:
         ending = ending_of(event.type, event.seq, event.tenant, event.subject, event.data)
         await context.errands.finish(take_ending(context, ending), "capture-ended")
+    elif is_over(event):
+        await context.errands.finish(end_room_of(context, event.tenant, event.subject), "consultation-over")

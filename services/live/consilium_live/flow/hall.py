@@ -22,6 +22,7 @@ from consilium_live.ports import TrackState
 from consilium_live.wire.server import AnyServerMessage, ChatWire, FrameMapWire, frame
 
 CHAT_BOUND = 200
+CHAT_BYTES = 128 * 1024  # as JSON; with a full board a welcome stays below the 1 MiB that a gateway passes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Seat:
     close_code: int | None = None
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     strokes: Rate = field(default_factory=lambda: Rate(25, 50))
+    points: Rate = field(default_factory=lambda: Rate(2000, 4000))
     lasers: Rate = field(default_factory=lambda: Rate(25, 25))
     others: Rate = field(default_factory=lambda: Rate(20, 100))
 
@@ -77,6 +79,10 @@ class Seat:
             self.closing.set()
 
 
+def _size(line: ChatWire) -> int:
+    return len(line.model_dump_json().encode())
+
+
 class Hall:
     """One room in this process."""
 
@@ -86,7 +92,7 @@ class Hall:
         self.seats: dict[str, Seat] = {}
         self.tracks: dict[str, RoomTrack] = {}
         self.board = Board()
-        self.chat: deque[ChatWire] = deque(maxlen=CHAT_BOUND)
+        self.chat: deque[ChatWire] = deque()
         self.frame_maps: dict[str, FrameMapWire] = {}
         self.second = SecondEncode()
         self.publishing = asyncio.Lock()
@@ -107,6 +113,11 @@ class Hall:
     def live(self) -> bool:
         """Say whether a modality track delivers packets."""
         return any(t.source == "modality" and t.state is TrackState.LIVE for t in self.tracks.values())
+
+    def delivers(self, site_id: str) -> bool:
+        """Say whether this site's own picture delivers packets."""
+        tracks = (t for t in self.tracks.values() if t.kind == "video" and t.site_id is not None)
+        return any(t.site_id == site_id and t.state is TrackState.LIVE for t in tracks)
 
     @property
     def participants(self) -> int:
@@ -136,6 +147,12 @@ class Hall:
             if audience not in rendered:
                 rendered[audience] = frame(render(audience))
             seat.send(rendered[audience])
+
+    def keep_chat(self, line: ChatWire) -> None:
+        """Keep a line for those who come later: the last 200, and no more than 128 KiB of frames (RS-23)."""
+        self.chat.append(line)
+        while len(self.chat) > CHAT_BOUND or sum(_size(kept) for kept in self.chat) > CHAT_BYTES:
+            self.chat.popleft()
 
     def forget_track(self, track_id: str) -> RoomTrack | None:
         """Take a track off the list."""
@@ -167,6 +184,11 @@ class Halls:
     def get(self, room_id: str) -> Hall | None:
         """Return the room's hall if there is one."""
         return self._halls.get(room_id)
+
+    def seats_of(self, tenant: str, user_id: str) -> int:
+        """Return how often a person is connected, in all rooms."""
+        halls = (hall for hall in self._halls.values() if hall.tenant == tenant)
+        return sum(seat.participant.user_id == user_id for hall in halls for seat in hall.seats.values())
 
     def forget(self, room_id: str) -> None:
         """Drop an empty hall."""

@@ -11,10 +11,11 @@ from consilium_core.roles import Permission, Principal
 from consilium_live.domain.ice import IceServerFacts
 from consilium_live.domain.participant import Participant, pick_color
 from consilium_live.domain.room import Room
-from consilium_live.errors import RoomEnded, RoomFull, RoomNotFound
+from consilium_live.errors import RoomEnded, RoomFull, RoomNotFound, TooManySessions
 from consilium_live.flow.context import LiveContext
 from consilium_live.flow.hall import Audience, Hall, Seat
 from consilium_live.flow.media_events import drop_tracks
+from consilium_live.flow.media_talk import track_ids
 from consilium_live.flow.render import participant_wire, room_detail, stroke_wire, tracks_wire
 from consilium_live.flow.stream import look_at_second_encode
 from consilium_live.wire.client import Hello
@@ -50,14 +51,17 @@ async def admit(context: LiveContext, principal: Principal, room_id: str) -> Roo
         principal.require(Permission.ROOM_VIEW)
         room = await context.store.room(room_id, principal.tenant)
         room.require_open()
-        _check_space(context, room_id)
+        _check_space(context, principal, room_id)
     except (Denied, RoomNotFound, RoomEnded, RoomFull) as refusal:
         await context.audit.act(principal, "room.join", "denied", subject=room_id[:64], detail=refusal.code)
         raise
     return room
 
 
-def _check_space(context: LiveContext, room_id: str) -> None:
+def _check_space(context: LiveContext, principal: Principal, room_id: str) -> None:
+    most = context.settings.max_seats_per_person
+    if context.halls.seats_of(principal.tenant, principal.subject) >= most:
+        raise TooManySessions(f"You are connected {most} times already. Leave a room first.", retry_after_s=30)
     hall = context.halls.get(room_id)
     if hall is not None and hall.participants >= context.settings.max_participants:
         raise RoomFull("The room is full.", retry_after_s=30)
@@ -70,7 +74,7 @@ async def join(context: LiveContext, principal: Principal, room_id: str, hello: 
     now = context.clock.now()
     room = await context.store.change(room_id, lambda r: r.entered(now), context.facts)
     captures = await context.store.captures(room_id)
-    _check_space(context, room_id)  # others may have come while we waited
+    _check_space(context, principal, room_id)  # others may have come while we waited
     hall = context.halls.open(room.id, room.tenant)
     person = Participant(
         id=new_ulid().lower(), user_id=principal.subject, name=principal.name, role=principal.role,
@@ -118,6 +122,7 @@ async def leave(context: LiveContext, hall: Hall, seat: Seat) -> None:
         if link is not None:
             drop_tracks(context, hall, link.session_id)
             await context.plane.close_session(link.session_id)
+    context.plane.forget_tracks(list(track_ids(person.id).values()))
     hall.broadcast(ParticipantLeft(participant_id=person.id))
     context.halls.touch(hall.room_id)
     since = iso(person.joined_at)

@@ -43,6 +43,13 @@ class RoomMedia:
             return
         drop_tracks(self._context, self._hall, track.session_id)
 
+    def track_sized(self, track: TrackFacts) -> None:
+        """The site's picture has its size; cameras change theirs as they like and nobody draws on them."""
+        known = self._hall.tracks.get(track.track_id)
+        if known is not None and known.source == "modality" and known.size != track.size:
+            known.size = track.size
+            self._hall.broadcast(Tracks(tracks=tracks_wire(self._hall)))
+
     def session_connected(self, session_id: str) -> None:
         """Media can flow; tracks say so themselves."""
 
@@ -63,8 +70,9 @@ class RoomMedia:
                 drop_tracks(self._context, self._hall, session_id)
 
     def frame_mapped(self, track_id: str, rtp_timestamp: int, stamp: FrameStamp) -> None:
-        """The site said which frame an RTP timestamp is."""
-        if track_id not in self._hall.tracks:
+        """The site said which frame an RTP timestamp is; what people's cameras claim is not listened to."""
+        known = self._hall.tracks.get(track_id)
+        if known is None or known.source != "modality":
             return
         mapped = FrameMapped(
             track_id=track_id, rtp_timestamp=rtp_timestamp, media_epoch=stamp.media_epoch,

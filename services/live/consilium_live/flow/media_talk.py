@@ -18,6 +18,11 @@ from consilium_live.wire.server import Published, Subscribed, UnanswerableWire, 
 _SHORT = {"microphone": "mic", "camera": "cam"}
 
 
+def track_ids(participant_id: str) -> dict[str, str]:
+    """Return the track id of each source of a participant."""
+    return {source: f"{participant_id}-{short}" for source, short in _SHORT.items()}
+
+
 async def subscribe(context: LiveContext, hall: Hall, seat: Seat, ask: client.Subscribe) -> None:
     """Answer a viewer's offer; tracks of other rooms or that just ended are unanswerable (RS-12, RS-15)."""
     link = await _link(context, hall, seat.viewing, ask.sdp)
@@ -51,7 +56,8 @@ async def publish(context: LiveContext, hall: Hall, seat: Seat, ask: client.Publ
     link = await _link(context, hall, seat.speaking, ask.sdp)
     seat.speaking = link
     person = seat.participant
-    ids = {mid: f"{person.id}-{_SHORT[source]}" for mid, source in ask.sources.items()}
+    own = track_ids(person.id)
+    ids = {mid: own[source] for mid, source in ask.sources.items()}
     done = await context.plane.publish(
         link.session_id, ask.sdp, room_id=hall.room_id, track_ids=ids, listener=RoomMedia(context, hall)
     )

@@ -73,6 +73,18 @@ class RoomStore(Protocol):
         """Return how captures ended from the outbox, ``seq`` above ``after_seq``, at most 500."""
         ...
 
+    async def room_of_consultation(self, tenant: str, consultation_id: str) -> Room | None:
+        """Return the consultation's room unless it has ended."""
+        ...
+
+    async def consultations_over(self, after_seq: int) -> list[Over]:
+        """Return consultations that are over from the outbox, ``seq`` above ``after_seq``, at most 500."""
+        ...
+
+    async def newest_event(self) -> int:
+        """Return the newest number in the outbox."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -87,6 +99,15 @@ class Stored:
     study_uid: str
     sop_instance_uid: str
     site_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A consultation was completed, cancelled or rejected."""
+
+    seq: int
+    tenant: str
+    consultation_id: str
 
 
 @dataclass(frozen=True, slots=True)

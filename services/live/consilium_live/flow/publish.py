@@ -38,14 +38,17 @@ async def publish(context: LiveContext, principal: Principal, room_id: str, sdp:
         raise Invalid("The offer sends nothing that this service forwards (H.264, VP8, opus).")
     hall = context.halls.open(room.id, room.tenant)
     async with hall.publishing:
+        if principal.kind != "site":
+            context.resources.check_owner(room.tenant, principal.subject, context.settings.max_sessions_per_person)
         replaced = await _replace(context, hall, set(wanted.values()))
         resource = MediaResource(
             new_ulid(), "whip", room.id, room.tenant, principal.subject, principal.expires_at, ice_ufrag(sdp)
         )
         try:
             done = await context.plane.publish(
-                resource.id, sdp, room_id=room.id, track_ids=wanted, listener=RoomMedia(context, hall)
-            )
+                resource.id, sdp, room_id=room.id, track_ids=wanted, listener=RoomMedia(context, hall),
+                reserved=principal.kind == "site",
+            )  # fmt: skip
         except ConsiliumError:
             for session_id in replaced:
                 drop_tracks(context, hall, session_id)
@@ -73,7 +76,7 @@ def _track(context: LiveContext, room: Room, principal: Principal, prefix: str, 
         id=facts.track_id, kind=facts.kind, source="modality", codec=facts.codec.name,
         label=room.site_name if site else principal.name, session_id=facts.session_id, state=facts.state,
         since=context.clock.now(), group=f"{prefix}-picture" if facts.kind == "video" else None,
-        site_id=principal.subject if site else None,
+        site_id=principal.subject if site else None, size=facts.size,
     )  # fmt: skip
 
 

@@ -13,6 +13,8 @@ from consilium_live.flow.hall import Audience, Hall
 from consilium_live.wire.rest import CaptureWire, RoomDetail, RoomSummary, TrackWire
 from consilium_live.wire.server import ParticipantWire, StrokeWire
 
+CAPTURES_SHOWN = 200  # with a room; a room frame goes to everybody at each change
+
 
 def participant_wire(person: Participant) -> ParticipantWire:
     """Return RS-03's Participant."""
@@ -27,6 +29,7 @@ def track_wire(track: RoomTrack) -> TrackWire:
     return TrackWire(
         id=track.id, kind=track.kind, source=track.source, codec=track.codec, group=track.group,
         participant_id=track.participant_id, site_id=track.site_id, label=track.label, state=track.state.value,
+        width=track.size[0] if track.size else None, height=track.size[1] if track.size else None,
     )  # fmt: skip
 
 
@@ -39,8 +42,8 @@ def stroke_wire(stroke: Stroke, points: Sequence[Point]) -> StrokeWire:
     """Return RS-20's stroke with ``points``: all of them, or only the new ones of an extension."""
     draft = stroke.draft
     return StrokeWire(
-        id=draft.id, tool=draft.tool, track_id=draft.track_id, points=list(points), text=draft.text or None,
-        frame=draft.frame, pinned=draft.pinned, participant_id=stroke.participant_id, color=stroke.color,
+        id=draft.id, tool=draft.tool, track_id=draft.track_id, points=list(points), picture=draft.picture,
+        text=draft.text or None, frame=draft.frame, pinned=draft.pinned, participant_id=stroke.participant_id, color=stroke.color,
         at=stroke.at, expires_at=stroke.expires_at,
     )  # fmt: skip
 
@@ -66,6 +69,11 @@ def room_summary(room: Room, hall: Hall | None) -> RoomSummary:
     )  # fmt: skip
 
 
+def newest(captures: Sequence[Capture]) -> Sequence[Capture]:
+    """Return the captures that go with every room frame; the whole list is at the captures' own address."""
+    return captures[-CAPTURES_SHOWN:]
+
+
 def room_detail(room: Room, hall: Hall | None, captures: Sequence[Capture], audience: Audience) -> RoomDetail:
     """Return one room; the patient only for an audience that may know (RS-03)."""
     summary = room_summary(room, hall)
@@ -78,4 +86,4 @@ def room_detail(room: Room, hall: Hall | None, captures: Sequence[Capture], audi
         else {}
     )  # fmt: skip
     fields = {name: getattr(summary, name) for name in RoomSummary.model_fields}
-    return RoomDetail(**fields, **known, captures=[capture_wire(capture, audience) for capture in captures])
+    return RoomDetail(**fields, **known, captures=[capture_wire(c, audience) for c in newest(captures)])

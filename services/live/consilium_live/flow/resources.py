@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from consilium_live.errors import SessionNotFound
+from consilium_live.errors import SessionNotFound, TooManySessions
 
 ResourceKind = Literal["whip", "whep"]
 
@@ -43,6 +43,13 @@ class Resources:
     def add(self, resource: MediaResource) -> None:
         """Remember a session."""
         self._all[resource.id] = resource
+
+    def check_owner(self, tenant: str, owner: str, most: int) -> None:
+        """Raise TooManySessions when this person has as many sessions as one person may."""
+        if sum((r.tenant, r.owner) == (tenant, owner) for r in self._all.values()) >= most:
+            raise TooManySessions(
+                f"You have {most} media sessions already. End one of them first.", retry_after_s=10.0, limit=most
+            )
 
     def find(self, kind: ResourceKind, room_id: str, session_id: str, *, owner: str, tenant: str) -> MediaResource:
         """Return the owner's session, or raise SessionNotFound: other people's sessions are not found."""

@@ -28,17 +28,16 @@ def draw(context: LiveContext, hall: Hall, seat: Seat, ask: client.StrokeAsk) ->
     seat.principal.require(Permission.ROOM_DRAW)
     if not seat.strokes.take(context.clock.monotonic()):
         raise Exhausted("At most 25 stroke messages a second.")
+    if not seat.points.take(context.clock.monotonic(), len(ask.points)):
+        raise Exhausted("At most 2000 points a second.")
     track = hall.tracks.get(ask.track_id)
     if track is None or track.kind != "video":
         raise Invalid("There is no such picture to draw on.")
     draft = StrokeDraft(
         id=ask.id, tool=ask.tool, track_id=ask.track_id, points=tuple(ask.points), frame=ask.frame,
-        pinned=ask.pinned, text=ask.text or "",
+        pinned=ask.pinned, text=ask.text or "", picture=ask.picture,
     )  # fmt: skip
-    person = seat.participant
-    stroke = hall.board.add(
-        draft, participant_id=person.id, user_id=person.user_id, color=person.color, at=context.clock.now()
-    )
+    stroke = hall.board.add(draft, seat.participant, context.clock.now(), track.size)
     hall.broadcast(StrokeDrawn(stroke=stroke_wire(stroke, draft.points)))
 
 
@@ -64,13 +63,14 @@ def point(context: LiveContext, hall: Hall, seat: Seat, ask: client.Laser) -> No
     seat.principal.require(Permission.ROOM_DRAW)
     if not ask.off and not seat.lasers.take(context.clock.monotonic()):
         return
-    if ask.track_id not in hall.tracks:
+    track = hall.tracks.get(ask.track_id)
+    if track is None:
         return  # it has just ended; the next point names another
     who = seat.participant.id
     hall.broadcast(
         LaserShown(participant_id=who, track_id=ask.track_id, off=True)
         if ask.off
-        else LaserShown(participant_id=who, track_id=ask.track_id, x=ask.x, y=ask.y)
+        else LaserShown(participant_id=who, track_id=ask.track_id, x=ask.x, y=ask.y, picture=ask.picture or track.size)
     )
 
 
@@ -78,7 +78,7 @@ def say(context: LiveContext, hall: Hall, seat: Seat, ask: client.ChatLine) -> N
     """Say a line to everybody; the last 200 are kept (RS-23)."""
     person = seat.participant
     line = ChatWire(id=new_ulid(), participant_id=person.id, name=person.name, text=ask.text, at=context.clock.now())
-    hall.chat.append(line)
+    hall.keep_chat(line)
     hall.broadcast(ChatSaid(chat=line))
 
 

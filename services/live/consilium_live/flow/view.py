@@ -25,6 +25,7 @@ async def view(context: LiveContext, principal: Principal, room_id: str, sdp: st
     hall = context.halls.open(room.id, room.tenant)
     if len(context.resources.of_room(room.id, "whep")) >= context.settings.max_viewers:
         raise RoomFull("The room has as many viewers as it takes.", retry_after_s=10)
+    context.resources.check_owner(room.tenant, principal.subject, context.settings.max_sessions_per_person)
     lines = [line for line in media_lines(sdp) if line.receives]
     resource = MediaResource(
         new_ulid(), "whep", room.id, room.tenant, principal.subject, principal.expires_at, ice_ufrag(sdp)
@@ -38,6 +39,7 @@ async def view(context: LiveContext, principal: Principal, room_id: str, sdp: st
         await context.audit.act(
             principal, "room.view", subject=room.id, patient_id=room.patient.patient_id, detail="whep"
         )
+        context.resources.check_owner(room.tenant, principal.subject, context.settings.max_sessions_per_person)
         context.resources.add(resource)
         done = await context.plane.subscribe(
             resource.id, sdp, wanted, room_id=room.id, listener=RoomMedia(context, hall)

@@ -145,13 +145,14 @@ class Answering:
         if sink is None or (sink.payload_type, sink.rtx_type) != (choice.payload_type, choice.rtx):
             if sink is not None:
                 sink.track.detach(sink)
-            sink = Sink(track, self._session.session_id, mid, choice.payload_type, choice.rtx, self._wires.stats)
+            sent = self._session.send_state(track)
+            sink = Sink(track, self._session.session_id, mid, choice.payload_type, choice.rtx, self._wires.stats, sent)
             self._session.sinks[mid] = sink
             self._session.start_sink(sink, self._wires.now())
         line.sends = True
         if all(c.payload_type != choice.payload_type for c in line.codecs):
             line.codecs.insert(0, choice)
         line.with_rtx = choice.rtx is not None and not line.receives
-        line.ssrc, line.rtx_ssrc, line.cname = track.ssrc, track.rtx_ssrc, track.cname
+        line.ssrc, line.rtx_ssrc, line.cname = sink.ssrc, sink.rtx_ssrc, track.cname
         line.stream_id, line.track_id = track.stream_id or track.publisher_id, track.track_id
         return True

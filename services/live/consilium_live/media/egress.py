@@ -6,7 +6,7 @@ so that one system call with UDP_SEGMENT carries many (measured: 0.9 instead of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from consilium_live.media.rtp import HEADER, HEADER_BYTES
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from consilium_live.media.sink import Sink
 
 MAX_PADDING = 64
+Group = tuple[int, int]  # payload type and SSRC: what the headers of its viewers have in common
 
 
 class Packet(NamedTuple):
@@ -92,19 +93,18 @@ class Block:
 
 
 class Fanout:
-    """Sends batches of one track to groups of viewers that share a payload type."""
+    """Sends batches of one track to groups of viewers that share a payload type and an SSRC (nearly always the track's)."""
 
-    def __init__(self, endpoint: UdpEndpoint, ssrc: int) -> None:
+    def __init__(self, endpoint: UdpEndpoint) -> None:
         self._endpoint = endpoint
-        self._ssrc = ssrc
 
-    def send(self, runs: Iterable[Sequence[Packet]], sinks: dict[int, list[Sink]]) -> None:
+    def send(self, runs: Iterable[Sequence[Packet]], sinks: Mapping[Group, list[Sink]]) -> None:
         """Send every run to every sink; a sink that raises is counted and left out of this run only."""
         for run in runs:
-            for payload_type, group in sinks.items():
+            for (payload_type, ssrc), group in sinks.items():
                 if not group:
                     continue
-                block = Block(run, payload_type, self._ssrc)
+                block = Block(run, payload_type, ssrc)
                 for sink in group:
                     try:
                         sink.send_block(self._endpoint, block)

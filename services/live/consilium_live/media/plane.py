@@ -108,6 +108,7 @@ class MediaPlane:
         track_ids: Mapping[str, str] | Sequence[str] = (),
         wanted: Mapping[str, str] | Sequence[str] | None = None,
         listener: MediaListener | None = None,
+        reserved: bool = False,
     ) -> Negotiated:
         """Answer an offer that may send and receive; the first one opens the session, later ones renegotiate it."""
         if self._closed:
@@ -115,6 +116,8 @@ class MediaPlane:
         offer = parse_offer(offer_sdp)
         if len(offer.media) > self._settings.max_tracks_per_session:
             raise Exhausted("The offer has too many m-lines.", limit=self._settings.max_tracks_per_session)
+        if session_id not in self._sessions:
+            self._check_space(reserved=reserved)
         session = self._session(session_id, room_id, offer, listener)
         round_ = Answering(session, offer, self._tracks, self._wires)
         names = track_ids if isinstance(track_ids, Mapping) else list(track_ids)
@@ -148,11 +151,16 @@ class MediaPlane:
             self._by_ufrag[session.ufrag] = (session, session.password.encode())
         return session
 
+    def _check_space(self, *, reserved: bool) -> None:
+        most = self._settings.max_sessions
+        if not reserved:
+            most -= min(self._settings.reserved_sessions, most // 8)
+        if len(self._sessions) >= most:
+            raise Exhausted("The media plane carries as many peers as it may.", retry_after_s=5.0)
+
     def _open_session(self, session_id: str, room_id: str, offer: Offer, listener: MediaListener | None) -> Session:
         if not offer.fingerprints:
             raise Invalid("The offer has no m-line that could be answered.")
-        if len(self._sessions) >= self._settings.max_sessions:
-            raise Exhausted("The media plane carries as many peers as it may.", retry_after_s=5.0)
         session = Session(session_id, room_id, offer, self._wires, self._identity, self, listener or self._listener)
         self._sessions[session_id] = session
         self._by_ufrag[session.ufrag] = (session, session.password.encode())
@@ -166,11 +174,13 @@ class MediaPlane:
         room_id: str,
         track_ids: Mapping[str, str] | Sequence[str] = (),
         listener: MediaListener | None = None,
+        reserved: bool = False,
     ) -> Published:
         """Accept what the offer sends; `track_ids` names tracks by mid, or in order of the sending m-lines."""
         done = await self.negotiate(
-            session_id, offer_sdp, room_id=room_id, publish=True, track_ids=track_ids, listener=listener
-        )
+            session_id, offer_sdp, room_id=room_id, publish=True, track_ids=track_ids, listener=listener,
+            reserved=reserved,
+        )  # fmt: skip
         return Published(done.answer_sdp, done.tracks)
 
     async def subscribe(
@@ -301,6 +311,10 @@ class MediaPlane:
     def forget_room(self, room_id: str) -> None:
         """Drop the ended tracks of a room that will not come back."""
         self._tracks.forget_room(room_id)
+
+    def forget_tracks(self, track_ids: Sequence[str]) -> None:
+        """Drop ended tracks that will not come back."""
+        self._tracks.forget(track_ids)
 
     # --- endings ---
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -43,7 +43,7 @@ class TrackRegistry:
         idle = [t for t in self.by_id.values() if t.state is TrackState.ENDED and not t.sinks]
         for track in idle[: max(0, len(idle) - _ENDED_KEPT)]:
             self._drop(self.by_id.pop(track.track_id))
-        made = Track(track_id, codec, room_id, self._wires, self._framed, self._first)
+        made = Track(track_id, codec, room_id, self._wires, self._framed, self._first, self._sized)
         self.by_id[track_id] = made
         return made
 
@@ -55,8 +55,14 @@ class TrackRegistry:
 
     def forget_room(self, room_id: str) -> None:
         """Drop the tracks of a room that have no publisher."""
-        for track in [t for t in self.by_id.values() if t.room_id == room_id and t.publisher is None]:
-            self._drop(self.by_id.pop(track.track_id))
+        self.forget([t.track_id for t in self.by_id.values() if t.room_id == room_id])
+
+    def forget(self, track_ids: Iterable[str]) -> None:
+        """Drop these tracks as far as they have no publisher."""
+        for track_id in track_ids:
+            track = self.by_id.get(track_id)
+            if track is not None and track.publisher is None:
+                self._drop(self.by_id.pop(track_id))
 
     def end(self, track: Track) -> None:
         """Its publisher is gone; idempotent."""
@@ -91,6 +97,9 @@ class TrackRegistry:
 
     def _framed(self, track: Track, rtp_timestamp: int, stamp: FrameStamp) -> None:
         tell(self._listener_of(track), "frame_mapped", track.track_id, rtp_timestamp, stamp)
+
+    def _sized(self, track: Track) -> None:
+        tell(self._listener_of(track), "track_sized", track.facts())
 
     def _first(self, track: Track) -> None:
         """A packet came for a track that was waiting or stalled."""

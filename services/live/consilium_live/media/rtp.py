@@ -75,25 +75,31 @@ def h264_is_key(payload: bytes) -> bool:
     return kind in (_NAL_IDR, _NAL_SPS)
 
 
-def h264_may_hold_sei(payload: bytes) -> bool:
-    """Say cheaply whether it is worth looking for SEI messages."""
-    return bool(payload) and payload[0] & 31 in (_NAL_SEI, _STAP_A)
+def h264_may_hold_headers(payload: bytes) -> bool:
+    """Say cheaply whether it is worth looking for SEI messages and sequence parameter sets."""
+    return bool(payload) and payload[0] & 31 in (_NAL_SEI, _NAL_SPS, _STAP_A)
 
 
 def vp8_is_key(payload: bytes) -> bool:
     """Tell whether a packet begins a key frame (RFC 7741 4.2, 4.3: start of partition 0 and an inverse P bit of 0)."""
+    at = vp8_frame_at(payload)
+    return at is not None and not payload[at] & 1
+
+
+def vp8_frame_at(payload: bytes) -> int | None:
+    """Return where the frame header begins in the first packet of a frame (RFC 7741 4.2), None in other packets."""
     if len(payload) < 2 or payload[0] & 0x17 != 0x10:
-        return False
+        return None
     at = 1
     if payload[0] & 0x80:
         flags = payload[1]
         at = 2
         if flags & 0x80:
             if at >= len(payload):
-                return False
+                return None
             at += 2 if payload[at] & 0x80 else 1
         at += bool(flags & 0x40) + bool(flags & 0x30)
-    return at < len(payload) and not payload[at] & 1
+    return at if at < len(payload) else None
 
 
 def extend(sequence: int, highest: int) -> int:

@@ -74,7 +74,7 @@ class Session:
         self._dtls = DtlsPeer(identity, offer.fingerprints)
         self._by_ssrc: dict[int, Track] = {}
         self._sink_by_ssrc: dict[int, Sink] = {}
-        self._sent: dict[int, SendState] = {}  # by the track's SSRC, for the session's life
+        self._sent: dict[int, SendState] = {}  # by the track's own SSRC, for the session's life
         self._ssrc = secrets.randbits(31) | 1
         self.cname = secrets.token_hex(8)
         self._fir = 0
@@ -118,11 +118,20 @@ class Session:
         if self._dtls.closed:
             self._host.session_left(self, "left")
 
+    def send_state(self, track: Track) -> SendState:
+        """Return under which SSRC this peer gets a track, and what it has had of it."""
+        sent = self._sent.get(track.ssrc)
+        if sent is None:
+            sent = SendState(track.ssrc, track.rtx_ssrc)
+        elif sent.outrun(track.top):
+            sent = SendState(secrets.randbits(31) | 1, secrets.randbits(31) | 1)
+        self._sent[track.ssrc] = sent
+        return sent
+
     def start_sink(self, sink: Sink, now: float) -> None:
         """Connect a sink and let its track feed it, if the session is up; else it starts when the session is."""
         if self.srtp is not None and self.selected is not None:
-            sent = self._sent.setdefault(sink.track.ssrc, SendState())
-            sink.connect(self.srtp, self.selected, sent)
+            sink.connect(self.srtp, self.selected)
             sink.track.attach(sink, now)
 
     def reroute(self) -> None:
@@ -132,7 +141,7 @@ class Session:
             for t in self.tracks.values()
             if t.ingress is not None and t.ingress.ssrc and t.publisher is self
         }
-        self._sink_by_ssrc = {sink.track.ssrc: sink for sink in self.sinks.values()}
+        self._sink_by_ssrc = {sink.ssrc: sink for sink in self.sinks.values()}
 
     # --- what the peer sends ---
 
@@ -267,8 +276,8 @@ class Session:
         for sink in self.sinks.values():
             clocks = sink.track.sender_info(now)
             if sink.packets and clocks is not None:
-                parts.append(rtcp.write_sr(sink.track.ssrc, clocks, sink.packets, sink.octets))
-                parts.append(rtcp.write_sdes(sink.track.ssrc, sink.track.cname))
+                parts.append(rtcp.write_sr(sink.ssrc, clocks, sink.packets, sink.octets))
+                parts.append(rtcp.write_sdes(sink.ssrc, sink.track.cname))
         mine = [t.ingress for t in self.tracks.values() if t.ingress is not None and t.publisher is self]
         reports = [r for r in (i.report(now) for i in mine) if r is not None]
         if reports or not parts:
@@ -292,6 +301,6 @@ class Session:
             return
         if self.sinks and self.srtp is not None:
             farewell = rtcp.write_rr(self._ssrc, ())
-            self._send_rtcp(farewell + b"".join(rtcp.write_bye(s.track.ssrc) for s in self.sinks.values()))
+            self._send_rtcp(farewell + b"".join(rtcp.write_bye(s.ssrc) for s in self.sinks.values()))
         for datagram in self._dtls.shutdown():
             self._endpoint.send(datagram, self.selected)

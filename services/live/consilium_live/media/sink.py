@@ -25,6 +25,9 @@ log = structlog.get_logger("consilium.live.media")
 
 _RTX_BURST = 512  # packets answered at once at most
 _RTX_PER_S = 1500.0
+_MAX_AWAY = (
+    1 << 14
+)  # packets, half of what the guess allows: more may pass until the keyframe at which the viewer enters
 
 
 class SinkState(StrEnum):
@@ -38,23 +41,38 @@ class SinkState(StrEnum):
 
 @dataclass(slots=True)
 class SendState:
-    """What one session has sent of one track: outlives sinks, because keys, indices and the peer's books do.
+    """What one session has sent of one track under one SSRC: outlives sinks, because keys, indices and the peer's books do.
 
     A viewer that drops a track and takes it again must neither see a roll-over count start anew nor a packet index twice.
+    When half a roll-over has gone by meanwhile it would guess the count wrong (RFC 3711 3.3.1): then it gets another SSRC.
     """
 
+    ssrc: int
+    rtx_ssrc: int
     base: int | None = None  # track's packet number at this viewer's roll-over count 0
     top: int = -1  # highest packet number sent
     rtx_sequence: int = 0
+
+    def outrun(self, number: int) -> bool:
+        """Say whether the track has gone on so far that the viewer could not tell its roll-over count any more."""
+        return self.base is not None and number - self.top >= _MAX_AWAY
 
 
 class Sink:
     """Encrypts and sends one track to one viewer; made by the negotiation, started when the viewer's DTLS is done."""
 
     def __init__(
-        self, track: Track, session_id: str, mid: str, payload_type: int, rtx_type: int | None, stats: PlaneStats
+        self,
+        track: Track,
+        session_id: str,
+        mid: str,
+        payload_type: int,
+        rtx_type: int | None,
+        stats: PlaneStats,
+        sent: SendState,
     ) -> None:
         self.track = track
+        self.ssrc, self.rtx_ssrc = sent.ssrc, sent.rtx_ssrc
         self.session_id = session_id
         self.mid = mid
         self.payload_type = payload_type
@@ -68,20 +86,19 @@ class Sink:
         self._stats = stats
         self._srtp: SrtpSession | None = None
         self._address: Address | None = None
-        self._sent = SendState()
+        self._sent = sent
         self._nonce = 0
         self.floor = -1  # packet numbers up to here were sent by an earlier sink of the session
         self._tokens = float(_RTX_BURST)
         self._tokens_at = 0.0
 
-    def connect(self, srtp: SrtpSession, address: Address, sent: SendState) -> None:
-        """Give the sink its keys and what the session has sent of the track; called before `Track.attach`."""
+    def connect(self, srtp: SrtpSession, address: Address) -> None:
+        """Give the sink its keys and where to send; called before `Track.attach`."""
         self._srtp = srtp
-        self._sent = sent
-        self.floor = sent.top
+        self.floor = self._sent.top
         self._address = address
         if srtp.gcm is not None:
-            self._nonce = srtp.gcm.nonce_base(self.track.ssrc)
+            self._nonce = srtp.gcm.nonce_base(self.ssrc)
 
     def move(self, address: Address) -> None:
         """Follow the viewer to another address (a new nomination)."""
@@ -126,10 +143,10 @@ class Sink:
         if packet.number < base or packet.number <= self.floor:
             return True  # not this sink's to repeat
         if self.rtx_type is None:
-            ssrc, index = self.track.ssrc, packet.number - base
+            ssrc, index = self.ssrc, packet.number - base
             header, body = packet.header(self.payload_type, ssrc), packet.payload
         else:
-            ssrc, index = self.track.rtx_ssrc, self._sent.rtx_sequence
+            ssrc, index = self.rtx_ssrc, self._sent.rtx_sequence
             self._sent.rtx_sequence += 1
             header = HEADER.pack(packet.first, packet.marker | self.rtx_type, index & 0xFFFF, packet.timestamp, ssrc)
             body = (packet.number & 0xFFFF).to_bytes(2, "big") + packet.payload

@@ -6,6 +6,7 @@ by `cryptography` straight into the output buffer. A viewer's packet index start
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,7 @@ from pylibsrtp import Error, Policy, Session
 
 GCM_TAG_BYTES = 16
 MAX_TRAILER_BYTES = 16
+MAX_INBOUND_SSRCS = 128  # libsrtp keeps a stream, in a list, for every SSRC that it has authenticated
 REPLAY_WINDOW = 1024  # a retransmission asked of a publisher may come this late
 
 ProfileName = Literal["SRTP_AEAD_AES_128_GCM", "SRTP_AES128_CM_SHA1_80"]
@@ -107,20 +109,25 @@ class SrtpSession:
         self.gcm: GcmSender | None = GcmSender.from_master(keys.local) if keys.profile is GCM_128 else None
         self._rx = Session(_policy(keys.profile, keys.remote, Policy.SSRC_ANY_INBOUND))
         self._tx = Session(_policy(keys.profile, keys.local, Policy.SSRC_ANY_OUTBOUND))
+        self._inbound: set[bytes] = set()
 
     def unprotect(self, packet: bytes) -> bytes | None:
-        """Return the plain RTP packet, or None if it is forged, replayed or malformed."""
-        try:
-            return bytes(self._rx.unprotect(packet))
-        except (Error, ValueError):
-            return None
+        """Return the plain RTP packet, or None if it is forged, replayed, malformed or of one SSRC too many."""
+        return self._opened(self._rx.unprotect, packet, packet[8:12])
 
     def unprotect_rtcp(self, packet: bytes) -> bytes | None:
-        """Return the plain RTCP compound, or None if it is forged, replayed or malformed."""
+        """Return the plain RTCP compound, or None if it is forged, replayed, malformed or of one SSRC too many."""
+        return self._opened(self._rx.unprotect_rtcp, packet, packet[4:8])
+
+    def _opened(self, unprotect: Callable[[bytes], bytes], packet: bytes, ssrc: bytes) -> bytes | None:
+        if ssrc not in self._inbound and len(self._inbound) >= MAX_INBOUND_SSRCS:
+            return None
         try:
-            return bytes(self._rx.unprotect_rtcp(packet))
+            plain = bytes(unprotect(packet))
         except (Error, ValueError):
             return None
+        self._inbound.add(ssrc)
+        return plain
 
     def protect(self, packet: bytes) -> bytes:
         """Return the SRTP packet by libsrtp, which counts the roll-overs itself."""

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from consilium_core.frame_ref import FrameStamp, parse_sei_nal
-from consilium_live.media import rtp
-from consilium_live.media.egress import Fanout, Packet, in_groups
+from consilium_live.media import picture, rtp
+from consilium_live.media.egress import Fanout, Group, Packet, in_groups
 from consilium_live.media.ingress import Ingress
 from consilium_live.media.rtcp import SenderInfo
 from consilium_live.media.sink import Sink, SinkState
@@ -28,7 +28,7 @@ _BATCH_S = 0.008
 _REPLAY_STEP = 64
 _REPLAY_PAUSE_S = 0.005
 _AUDIO_HISTORY = 64
-_KEYFRAME_PATIENCE_S = 4.0  # a stream that never shows a keyframe is sent as it is
+_KEYFRAME_PATIENCE_S = 4.0  # a first publisher's stream that has never shown a keyframe is then sent as it is
 
 
 class Track:
@@ -42,6 +42,7 @@ class Track:
         wires: Wires,
         on_frame: Callable[[Track, int, FrameStamp], None],
         on_first: Callable[[Track], None],
+        on_size: Callable[[Track], None],
     ) -> None:
         self.track_id = track_id
         self.codec = codec
@@ -57,6 +58,7 @@ class Track:
         self.ingress: Ingress | None = None
         self.state = TrackState.WAITING
         self.packets = self.bytes = self.keyframes = 0
+        self.size: picture.Size | None = None  # of the newest keyframe; kept over a change of the publisher
         self.last_packet_at: float | None = None
         self.last_keyframe_at: float | None = None
         self.sinks: list[Sink] = []
@@ -65,13 +67,14 @@ class Track:
         self._stats = wires.stats
         self._on_frame = on_frame
         self._on_first = on_first
+        self._on_size = on_size
         self._is_key = {"H264": rtp.h264_is_key, "VP8": rtp.vp8_is_key}.get(codec.name)
         size = wires.settings.history_packets if self.kind == "video" else _AUDIO_HISTORY
         self._mask = size - 1
         self._replay_max = min(wires.settings.replay_max_packets, size - size // 8)
         self._history: list[Packet | None] = [None] * size
-        self._fanout = Fanout(wires.endpoint, self.ssrc)
-        self._live: dict[int, list[Sink]] = {}
+        self._fanout = Fanout(wires.endpoint)
+        self._live: dict[Group, list[Sink]] = {}
         self._batch: list[Packet] = []
         self._timer: asyncio.TimerHandle | None = None
         self._replay_timer: asyncio.TimerHandle | None = None
@@ -79,8 +82,11 @@ class Track:
         self._frame_timestamp = -1
         self._frame_start = 0
         self._frame_is_key = False
+        self._frame_stamp: FrameStamp | None = None
         self._entry: int | None = None  # index where the newest group of pictures begins
         self._offset: int | None = None  # what is added to the ingress's extended sequence numbers
+        self._first_at: float | None = None  # the publisher's first packet
+        self._rebound = False  # another publisher's picture went before: only a keyframe may follow it
         self._pli_at = float("-inf")
         self._pli_wanted = False
 
@@ -91,10 +97,10 @@ class Track:
         again = self.ingress is not None
         self._flush()
         self.publisher, self.publisher_id, self.mid, self.ingress = publisher, session_id, mid, ingress
-        self._offset = None
-        self._entry = None
+        self._offset = self._entry = self._first_at = None
         self._frame_timestamp = -1
         if again:
+            self._rebound = True
             self._rejoin()
             self.state = TrackState.WAITING
 
@@ -102,7 +108,6 @@ class Track:
         for sink in self.sinks:
             if sink.state is not SinkState.IDLE and self.kind == "video":
                 sink.state = SinkState.WAITING
-                sink.waiting_since = self.last_packet_at or 0.0
         self._regroup()
 
     def receive(self, packet: bytes, header: rtp.RtpHeader, now: float) -> None:
@@ -115,6 +120,7 @@ class Track:
             return
         if self._offset is None:
             self._offset = 0 if self._highest is None else self._highest + 1 - sequence
+            self._first_at = now
         index = sequence + self._offset
         payload = packet[header.begin : header.end]
         self.packets += 1
@@ -142,22 +148,39 @@ class Track:
             self._frame_timestamp = packet.timestamp
             self._frame_start = packet.number
             self._frame_is_key = False
-        payload = packet.payload
-        if self.codec.name == "H264" and rtp.h264_may_hold_sei(payload):
-            for nal in rtp.h264_nals(payload):
-                stamp = parse_sei_nal(nal)
-                if stamp is not None:
-                    self._on_frame(self, packet.timestamp, stamp)
-        if not self._frame_is_key and self._is_key is not None and self._is_key(payload):
+            self._frame_stamp = None
+        payload, stamped = packet.payload, self._frame_stamp is not None
+        if self.codec.name == "H264" and rtp.h264_may_hold_headers(payload):
+            self._read_headers(payload)
+        was_key = self._frame_is_key
+        if not was_key and self._is_key is not None and self._is_key(payload):
             self._frame_is_key = True
+            if self.codec.name == "VP8":
+                self._measure(picture.vp8_size(payload))
             self.keyframes += 1
             self.last_keyframe_at = now
             self._entry = self._frame_start
             self._pli_wanted = False
+        # RS-16: once per RTP timestamp, and only of a keyframe; the stamp comes before or after what makes it one
+        if self._frame_stamp is not None and self._frame_is_key and not (was_key and stamped):
+            self._on_frame(self, packet.timestamp, self._frame_stamp)
+
+    def _read_headers(self, payload: bytes) -> None:
+        """Take the site's stamp and the picture's size from the NAL units before the slices."""
+        for nal in rtp.h264_nals(payload):
+            self._measure(picture.h264_size(nal))
+            if self._frame_stamp is None:
+                self._frame_stamp = parse_sei_nal(nal)
+
+    def _measure(self, size: picture.Size | None) -> None:
+        if size is not None and size != self.size:
+            self.size = size
+            self._on_size(self)
 
     def end(self) -> None:
-        """The publisher has gone; sinks stay for a successor."""
+        """The publisher has gone; sinks stay for a successor, the history (megabytes) does not."""
         self._flush()
+        self._history = [None] * len(self._history)
         self.publisher = None
         self.state = TrackState.ENDED
         self._entry = None
@@ -204,7 +227,7 @@ class Track:
             packets = list(self._from_history(sink.cursor, _REPLAY_STEP))
             sink.cursor += _REPLAY_STEP
             self._stats.replayed_packets += len(packets)
-            self._fanout.send(in_groups(packets, padding=0), {sink.payload_type: [sink]})
+            self._fanout.send(in_groups(packets, padding=0), {(sink.payload_type, sink.ssrc): [sink]})
             if sink.cursor > (self._highest or 0):
                 sink.state = SinkState.LIVE
             else:
@@ -247,11 +270,16 @@ class Track:
             sink.state = SinkState.IDLE
             self._regroup()
 
+    @property
+    def top(self) -> int:
+        """Return the highest packet number so far, -1 before the first."""
+        return self._highest if self._highest is not None else -1
+
     def _regroup(self) -> None:
         self._live = {}
         for sink in self.sinks:
             if sink.state is SinkState.LIVE:
-                self._live.setdefault(sink.payload_type, []).append(sink)
+                self._live.setdefault((sink.payload_type, sink.ssrc), []).append(sink)
 
     def repair(self, sink: Sink, sequences: Iterable[int], now: float) -> None:
         """Answer a NACK from the history; what has left it is not answered."""
@@ -285,8 +313,10 @@ class Track:
         waiting = [s for s in self.sinks if s.state is SinkState.WAITING]
         if self._pli_wanted or (waiting and now - self._pli_at >= 2 * self._settings.keyframe_interval_s):
             self.want_keyframe(now)
+        if self._rebound or self.keyframes or self._first_at is None or self.state is not TrackState.LIVE:
+            return  # this publisher has keyframes to wait for, or follows one whose picture its deltas would smear
         for sink in waiting:
-            if self.state is TrackState.LIVE and now - sink.waiting_since > _KEYFRAME_PATIENCE_S:
+            if now - max(sink.waiting_since, self._first_at) > _KEYFRAME_PATIENCE_S:
                 sink.state = SinkState.LIVE
                 self._regroup()
 
@@ -319,4 +349,5 @@ class Track:
             viewers=len(self.sinks),
             last_packet_at=self.last_packet_at,
             last_keyframe_at=self.last_keyframe_at,
+            size=self.size,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from consilium_core.frame_ref import FrameRef
 from consilium_live.domain.stroke import MAX_POINTS
@@ -13,7 +13,9 @@ from consilium_live.wire.common import Ask
 
 IdText = Annotated[str, Field(min_length=1, max_length=64)]
 SdpText = Annotated[str, Field(min_length=1, max_length=131_072)]
-Pixel = Annotated[float, Field(ge=-8192, le=8192, allow_inf_nan=False)]
+# A hundredth of a pixel is finer than any screen shows; what is relayed to everybody stays short.
+Pixel = Annotated[float, Field(ge=-8192, le=8192, allow_inf_nan=False), AfterValidator(lambda value: round(value, 2))]
+Side = Annotated[int, Field(ge=1, le=16384)]
 Mid = Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -101,12 +103,13 @@ class Candidate(Ask):
 
 
 class StrokeAsk(Ask):
-    """The drawn part of RS-20."""
+    """The drawn part of RS-20; ``picture`` is the size of the picture whose pixels ``points`` are."""
 
     id: IdText
     tool: Literal["pen", "arrow", "ellipse", "text"]
     track_id: IdText
     points: list[tuple[Pixel, Pixel]] = Field(min_length=1, max_length=MAX_POINTS)
+    picture: tuple[Side, Side] | None = None
     text: str | None = Field(default=None, max_length=200)
     frame: FrameRef
     pinned: bool = False
@@ -145,6 +148,7 @@ class Laser(Ask):
     track_id: IdText
     x: Pixel | None = None
     y: Pixel | None = None
+    picture: tuple[Side, Side] | None = None
     off: bool = False
 
     @model_validator(mode="after")

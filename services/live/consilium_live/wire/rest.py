@@ -27,6 +27,8 @@ class TrackWire(Wire):
     site_id: str | None = None
     label: str
     state: TrackStateText
+    width: int | None = None
+    height: int | None = None
 
 
 class CaptureWire(Wire):

@@ -32,6 +32,7 @@ class StrokeWire(Wire):
     tool: Literal["pen", "arrow", "ellipse", "text"]
     track_id: str
     points: list[tuple[float, float]]
+    picture: tuple[int, int] | None = None
     text: str | None = None
     frame: FrameRef
     pinned: bool
@@ -184,6 +185,7 @@ class LaserShown(Wire):
     track_id: str
     x: float | None = None
     y: float | None = None
+    picture: tuple[int, int] | None = None
     off: Literal[True] | None = None
 
 

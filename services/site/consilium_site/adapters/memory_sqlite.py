@@ -139,11 +139,17 @@ class SqliteMemory:
         with self._change() as db:
             db.execute("update command set state = 'delivered' where id = ?", (command_id,))
 
-    def interrupted(self) -> list[OpenCommand]:
-        """Return accepted commands without result; those never accepted are forgotten (they come again)."""
+    def deliver_again(self, command_id: str) -> bool:
+        """Let a result be delivered once more: the server has offered its command again."""
         with self._change() as db:
-            db.execute("delete from command where state = 'received'")
-        rows = self._rows("select id, type, capture_id, room_id from command where state = 'accepted' order by rowid")
+            cursor = db.execute(
+                "update command set state = 'finished' where id = ? and state = 'delivered'", (command_id,)
+            )
+        return cursor.rowcount == 1
+
+    def interrupted(self) -> list[OpenCommand]:
+        """Return commands without result: accepted ones, and those whose acceptance may or may not have reached the server."""
+        rows = self._rows("select id, type, capture_id, room_id from command where result is null order by rowid")
         return [OpenCommand(i, CommandType(t), c, r) for i, t, c, r in rows]
 
     def put_stream(self, stream: DesiredStream) -> None:

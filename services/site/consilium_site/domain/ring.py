@@ -14,6 +14,8 @@ from consilium_core.frame_ref import FrameRef
 from consilium_site.domain.frames import RTP_CLOCK_HZ, CapturedFrame, KeptFrame, rtp_distance, rtp_timestamp
 from consilium_site.errors import FrameNotKept
 
+FRESH_S = 2.0  # a frame older than this is not what the machine shows now
+
 
 @dataclass(frozen=True, slots=True)
 class RingLimits:
@@ -23,6 +25,17 @@ class RingLimits:
     max_bytes: int = 768 * 2**20
     raw_seconds: float = 2.0
     raw_max_bytes: int = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What of the ring a room may have: frames from ``since_pts`` on, the first that was published into it. ``now_us``: UTC microseconds.
+
+    What the machine showed before is another examination's, perhaps another patient's.
+    """
+
+    since_pts: int
+    now_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,37 +86,47 @@ class FrameRing:
             span = (self._kept[-1].pts - self._kept[0].pts) / RTP_CLOCK_HZ if self._kept else 0.0
             return RingUse(len(self._kept), self._kept_bytes, len(self._raw), self._raw_bytes, span)
 
-    def last(self, seconds: float) -> list[KeptFrame]:
-        """Return the frames of the last ``seconds``, oldest first, all of the newest frame's size.
+    def last(self, seconds: float, shown: Shown) -> list[KeptFrame]:
+        """Return the room's frames of the last ``seconds``, oldest first, all of the newest frame's size.
 
-        Raises FrameNotKept when nothing was captured yet.
+        Raises FrameNotKept when there are none: nothing was captured yet, or the picture has been standing for longer than that.
         """
         with self._lock:
-            kept = list(self._kept)
+            kept = [frame for frame in self._kept if frame.pts >= shown.since_pts]
         if not kept:
-            raise FrameNotKept("Nothing has been captured yet: check the capture device.")
+            raise FrameNotKept("Nothing of this room has been captured yet: check the capture device.")
         newest = kept[-1]
-        oldest_pts = newest.pts - seconds * RTP_CLOCK_HZ
+        stood_s = max(0.0, (shown.now_us - newest.stamp.captured_at_us) / 1e6)
+        oldest_pts = newest.pts - (seconds - (stood_s if stood_s > FRESH_S else 0.0)) * RTP_CLOCK_HZ
         run: list[KeptFrame] = []
         for frame in reversed(kept):
             if frame.pts <= oldest_pts or (frame.width, frame.height) != (newest.width, newest.height):
                 break
             run.append(frame)
         run.reverse()
+        if not run:
+            raise FrameNotKept(f"The picture has been standing for {stood_s:.0f} s: check the capture device.")
         return run
 
-    def find(self, ref: FrameRef | None, origins: Iterable[int], frame_time_s: float) -> CapturedFrame | KeptFrame:
-        """Return the frame that ``ref`` names (SP-43), raw when still at hand; None names the newest.
+    def find(
+        self, ref: FrameRef | None, origins: Iterable[int], frame_time_s: float, shown: Shown
+    ) -> CapturedFrame | KeptFrame:
+        """Return the room's frame that ``ref`` names (SP-43), raw when still at hand; None names the newest, if it is of now.
 
         ``origins`` are the RTP timestamp origins of the room's publications, newest last; ``frame_time_s`` bounds how far a match may lie.
         """
         with self._lock:
-            raw, kept = list(self._raw), list(self._kept)
+            raw = [frame for frame in self._raw if frame.pts >= shown.since_pts]
+            kept = [frame for frame in self._kept if frame.pts >= shown.since_pts]
         if ref is None:
             frames: list[CapturedFrame | KeptFrame] = [*raw[-1:], *kept[-1:]]
             if not frames:
-                raise FrameNotKept("Nothing has been captured yet: check the capture device.")
-            return max(frames, key=lambda f: (f.pts, isinstance(f, CapturedFrame)))
+                raise FrameNotKept("Nothing of this room has been captured yet: check the capture device.")
+            newest = max(frames, key=lambda f: (f.pts, isinstance(f, CapturedFrame)))
+            stood_s = (shown.now_us - newest.stamp.captured_at_us) / 1e6
+            if stood_s > FRESH_S:
+                raise FrameNotKept(f"The picture has been standing for {stood_s:.0f} s: check the capture device.")
+            return newest
         by_number: dict[tuple[int, int], CapturedFrame | KeptFrame] = {}
         every: list[CapturedFrame | KeptFrame] = [*kept, *raw]
         for frame in every:  # a raw frame takes the place of its compressed twin

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import structlog
 
@@ -16,16 +17,30 @@ from consilium_core.frame_ref import FrameRef
 from consilium_core.ids import uid_from
 from consilium_core.site_protocol import CaptureClip, CaptureContext, CaptureMark
 from consilium_site.domain.frames import CapturedFrame, KeptFrame, rtp_timestamp
-from consilium_site.domain.ring import FrameRing
+from consilium_site.domain.ring import FrameRing, Shown
 from consilium_site.domain.spool import Manifest
+from consilium_site.errors import NotPublishing
 from consilium_site.ports import BuiltObject, Camera, Memory, ObjectBuilder, ObjectUids, Spool
 
 log = structlog.get_logger(__name__)
 _CATCH_UP_S = 0.25
+_AT_ONCE = 2
+
+
+class Published(Protocol):
+    """What is known of a room's publications."""
+
+    def origins(self, room_id: str) -> Sequence[int]:
+        """Return the RTP origins that its frames were sent with, newest last."""
+        ...
+
+    def since(self, room_id: str) -> int | None:
+        """Return the ``pts`` of the first frame of the room's present run; None when nothing is published into it."""
+        ...
 
 
 class CaptureMaker:
-    """Makes captures; one per call, any number of them."""
+    """Makes captures; one per call, two worked on at once (each holds its frames and its object in memory)."""
 
     def __init__(
         self,
@@ -35,7 +50,7 @@ class CaptureMaker:
         memory: Memory,
         builder: ObjectBuilder,
         clock: Clock,
-        origins: Callable[[str], Sequence[int]],
+        published: Published,
     ) -> None:
         self._ring = ring
         self._camera = camera
@@ -43,18 +58,30 @@ class CaptureMaker:
         self._memory = memory
         self._builder = builder
         self._clock = clock
-        self._origins = origins
+        self._published = published
+        self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def mark(self, command_id: str, order: CaptureMark) -> Manifest:
         """Store one still; raises FrameNotKept, SpoolFull or an error of the builder."""
         frame_time_s = 1.0 / (self._camera.device().fps or 30.0)
-        frame = self._ring.find(order.frame, self._origins(order.room_id), frame_time_s)
-        return await asyncio.to_thread(self._still, command_id, order, frame)
+        origins = self._published.origins(order.room_id)
+        frame = self._ring.find(order.frame, origins, frame_time_s, self._shown(order.room_id))
+        async with self._room:
+            return await asyncio.to_thread(self._still, command_id, order, frame)
 
     async def clip(self, command_id: str, order: CaptureClip) -> Manifest:
         """Store the last seconds up to now; waits for the newest frame's compression (a quarter second at most)."""
         await asyncio.sleep(min(_CATCH_UP_S, 2.0 / (self._camera.device().fps or 30.0)))
-        return await asyncio.to_thread(self._clip, command_id, order, self._ring.last(order.seconds))
+        frames = self._ring.last(order.seconds, self._shown(order.room_id))
+        async with self._room:
+            return await asyncio.to_thread(self._clip, command_id, order, frames)
+
+    def _shown(self, room_id: str) -> Shown:
+        """Return which frames are the room's; raise NotPublishing when nothing is sent into it."""
+        since_pts = self._published.since(room_id)
+        if since_pts is None:
+            raise NotPublishing("Nothing is published into this room: there is no picture of it to capture.")
+        return Shown(since_pts, round(self._clock.now().timestamp() * 1_000_000))
 
     def _still(self, command_id: str, order: CaptureMark, frame: CapturedFrame | KeptFrame) -> Manifest:
         known = self._spool.find(order.capture_id)
@@ -78,7 +105,7 @@ class CaptureMaker:
         return ObjectUids(series, uid_from("consilium.site.capture", capture_id), number)
 
     def _ref(self, room_id: str, frame: CapturedFrame | KeptFrame, asked: FrameRef | None) -> FrameRef:
-        origins = self._origins(room_id)
+        origins = self._published.origins(room_id)
         rtp = asked.rtp_timestamp if asked else rtp_timestamp(frame.pts, origins[-1] if origins else 0)
         return FrameRef(
             track_id=asked.track_id if asked else "",

@@ -15,14 +15,16 @@ import structlog
 from consilium_core.clock import Clock
 from consilium_core.errors import ConsiliumError
 from consilium_core.site_protocol import Ack, AgentEventType, CaptureClip, CaptureMark, Command, Result
+from consilium_site.domain.backoff import Backoff
 from consilium_site.domain.orders import Policy, Refusal, read_command, verdict
-from consilium_site.errors import ServerRefused
+from consilium_site.errors import ServerRefused, ServerUnavailable
 from consilium_site.flow.report import Reporter
 from consilium_site.flow.tasks import Tasks
 from consilium_site.ports import Memory, OpenCommand, Server, Spool
 
 log = structlog.get_logger(__name__)
 _ACK_TIMEOUT_S = 5.0
+_ACK_RETRY_S, _ACK_RETRY_MAX_S = 0.25, 2.0
 Handler = Callable[[Command], Awaitable[dict[str, Any]]]
 
 
@@ -65,7 +67,11 @@ class CommandDesk:
             await self._reporter.finish(command.command_id, result)
 
     async def receive(self, raw: dict[str, Any]) -> None:
-        """Take one polled command: acknowledge it and start it. Errors of the link are raised; the poll brings it again."""
+        """Take one polled command: acknowledge it and start it.
+
+        A refusal that can't be told raises, the poll brings the command again. An acceptance that may or may not have arrived is
+        repeated until it is answered (SP-24): the server can hold the command for running while its answer was lost.
+        """
         command = read_command(raw)
         if isinstance(command, Refusal):
             await self._refuse(command)
@@ -78,6 +84,8 @@ class CommandDesk:
         )
         if not await asyncio.to_thread(self._memory.note_received, open_command):
             await self._ack(command.id, Ack(verdict="accepted"))
+            if await asyncio.to_thread(self._memory.deliver_again, command.id):
+                self._reporter.wake()
             return
         refusal = verdict(command, self._policy, self._server_now())
         if refusal is not None:
@@ -86,9 +94,28 @@ class CommandDesk:
             return
         try:
             accepted = await self._ack(command.id, Ack(verdict="accepted"))
-        except ConsiliumError:
-            await asyncio.to_thread(self._memory.drop_command, command.id)
-            raise
+        except ConsiliumError as error:
+            log.warning("ack_unanswered", command_id=command.id, code=error.code)
+            self._tasks.start(f"accept-{command.id}", self._accept_later(command))
+            return
+        await self._begin(command, accepted)
+
+    async def _accept_later(self, command: Command) -> None:
+        """Repeat the acceptance until it is answered; a command whose deadline passes meanwhile has failed."""
+        backoff = Backoff(first_s=_ACK_RETRY_S, max_s=_ACK_RETRY_MAX_S)
+        while self._server_now() < command.deadline:
+            await asyncio.sleep(backoff.next_delay_s())
+            try:
+                accepted = await self._ack(command.id, Ack(verdict="accepted"))
+            except ConsiliumError as error:
+                log.info("ack_unanswered", command_id=command.id, code=error.code)
+                continue
+            await self._begin(command, accepted)
+            return
+        await self._not_done(command, _failed("deadline", "The server could not be reached before the deadline."))
+
+    async def _begin(self, command: Command, accepted: bool) -> None:
+        """Start an accepted command; forget one that the server does not want any more."""
         if not accepted:
             await asyncio.to_thread(self._memory.drop_command, command.id)
             return
@@ -101,7 +128,7 @@ class CommandDesk:
         await self._ack(refusal.command_id, Ack(verdict="refused", reason=refusal.reason))
 
     async def _ack(self, command_id: str, ack: Ack) -> bool:
-        """Send an ack; False when the server does not want it any more (SP-24)."""
+        """Send an ack; False when the server does not want it any more (SP-24). Errors of the link, a late answer too, are raised."""
         try:
             async with asyncio.timeout(_ACK_TIMEOUT_S):
                 await self._server.ack(command_id, ack)
@@ -109,8 +136,7 @@ class CommandDesk:
             log.info("ack_not_wanted", command_id=command_id, status=error.status)
             return False
         except TimeoutError:
-            log.warning("ack_late", command_id=command_id)
-            return False
+            raise ServerUnavailable("The server did not answer the acknowledgement in time.") from None
         return True
 
     async def _do(self, command: Command) -> None:
@@ -133,9 +159,15 @@ class CommandDesk:
         finally:
             self._running.pop(command.id, None)
         if result.outcome == "failed":
-            log.warning("command_not_done", command_id=command.id, type=command.type.value, code=result.data["code"])
-            if isinstance(command.args, CaptureMark | CaptureClip):
-                await self._capture_failed(command.args.capture_id, command.args.room_id, result)
+            await self._not_done(command, result)
+            return
+        await self._reporter.finish(command.id, result)
+
+    async def _not_done(self, command: Command, result: Result) -> None:
+        """Report a command that failed; a capture's failure is an event too."""
+        log.warning("command_not_done", command_id=command.id, type=command.type.value, code=result.data["code"])
+        if isinstance(command.args, CaptureMark | CaptureClip):
+            await self._capture_failed(command.args.capture_id, command.args.room_id, result)
         await self._reporter.finish(command.id, result)
 
     async def _capture_failed(self, capture_id: str, room_id: str, result: Result) -> None:

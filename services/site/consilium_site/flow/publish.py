@@ -24,7 +24,7 @@ from consilium_site.flow.hub import FrameHub
 from consilium_site.flow.renew import keep_renewed
 from consilium_site.flow.report import Reporter
 from consilium_site.flow.tasks import Tasks
-from consilium_site.ports import Camera, EncoderFactory, MediaSession, Memory, Publisher
+from consilium_site.ports import Camera, EncodedPicture, EncoderFactory, MediaSession, Memory, Publisher
 
 log = structlog.get_logger(__name__)
 _FIRST_PICTURE_S = 5.0
@@ -50,12 +50,12 @@ class StudioParts:
 class Publication:
     """One desired stream; ``run`` ends only when it is gone or cancelled."""
 
-    def __init__(self, stream: DesiredStream, parts: StudioParts, note_origin: Callable[[str, int], None]) -> None:
+    def __init__(self, stream: DesiredStream, parts: StudioParts, note_sent: Callable[[str, int, int], None]) -> None:
         self.stream = stream
         self.state = PublicationState.IDLE
         self.started: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._parts = parts
-        self._note_origin = note_origin
+        self._note_sent = note_sent
         self._session: MediaSession | None = None
         self._worker: EncodeWorker | None = None
         self._nudged = asyncio.Event()
@@ -123,11 +123,11 @@ class Publication:
         loop = asyncio.get_running_loop()
         pictures_came, failed = asyncio.Event(), asyncio.Event()
 
-        def sink(picture: Any) -> None:
+        def sink(picture: EncodedPicture) -> None:
             session.offer(picture)
             pictures_came.set()
             if session.rtp_origin is not None:
-                self._note_origin(self.stream.room_id, session.rtp_origin)
+                self._note_sent(self.stream.room_id, session.rtp_origin, picture.pts)
 
         fps = self._parts.camera.device().fps or 30.0
         worker = EncodeWorker(
@@ -202,6 +202,8 @@ class Publishing:
         self._tasks = Tasks()
         self._open: dict[tuple[str, str], tuple[Publication, asyncio.Task[None]]] = {}
         self._origins: dict[str, deque[int]] = {}
+        self._since: dict[str, int] = {}
+        self._changing = asyncio.Lock()
         self._closing = False
 
     def begin_close(self) -> None:
@@ -215,6 +217,10 @@ class Publishing:
 
     async def start(self, stream: DesiredStream) -> Publication:
         """Make a stream desired and publish it; the same parameters again change nothing."""
+        async with self._changing:
+            return await self._start(stream)
+
+    async def _start(self, stream: DesiredStream) -> Publication:
         known = self._open.get(stream.key)
         if known is not None and known[0].stream == stream:
             known[0].nudge()
@@ -222,7 +228,7 @@ class Publishing:
         if known is not None:
             await self._end(stream.key)
         await asyncio.to_thread(self._memory.put_stream, stream)
-        publication = Publication(stream, self._parts, self._note_origin)
+        publication = Publication(stream, self._parts, self._note_sent)
         task = self._tasks.start(f"publish-{stream.room_id}-{stream.codec}", self._keep(publication))
         self._open[stream.key] = (publication, task)
         return publication
@@ -232,16 +238,19 @@ class Publishing:
         stream = publication.stream
         await asyncio.to_thread(self._memory.drop_stream, stream.room_id, stream.codec)
         self._open.pop(stream.key, None)
+        self._forget(stream.room_id)
         await self._stopped(stream, reason)
 
     async def stop(self, room_id: str, codec: str | None, reason: str) -> None:
         """Stop a room's streams for good."""
         if self._closing:
             return
-        for key in [k for k in self._open if k[0] == room_id and codec in (None, k[1])]:
-            await asyncio.to_thread(self._memory.drop_stream, *key)
-            publication = await self._end(key)
-            await self._stopped(publication.stream, reason)
+        async with self._changing:
+            for key in [k for k in self._open if k[0] == room_id and codec in (None, k[1])]:
+                await asyncio.to_thread(self._memory.drop_stream, *key)
+                publication = await self._end(key)
+                self._forget(room_id)
+                await self._stopped(publication.stream, reason)
 
     async def _end(self, key: tuple[str, str]) -> Publication:
         publication, task = self._open.pop(key)
@@ -254,7 +263,13 @@ class Publishing:
         facts = {"room_id": stream.room_id, "codec": stream.codec, "reason": reason}
         await self._parts.reporter.add(AgentEventType.STREAM_STOPPED, facts)
 
-    def _note_origin(self, room_id: str, origin: int) -> None:
+    def _forget(self, room_id: str) -> None:
+        """A room that nothing is published into any more has no frames; when it goes on, a new run begins."""
+        if not any(room == room_id for room, _ in self._open):
+            self._since.pop(room_id, None)
+
+    def _note_sent(self, room_id: str, origin: int, pts: int) -> None:
+        self._since.setdefault(room_id, pts)
         kept = self._origins.setdefault(room_id, deque(maxlen=_ORIGINS_KEPT))
         if origin not in kept:
             kept.append(origin)
@@ -262,6 +277,10 @@ class Publishing:
     def origins(self, room_id: str) -> list[int]:
         """Return the RTP origins that frames of this room were sent with, newest last."""
         return list(self._origins.get(room_id, ()))
+
+    def since(self, room_id: str) -> int | None:
+        """Return the ``pts`` of the first frame that was sent into the room in its present run; None before."""
+        return self._since.get(room_id)
 
     def keyframe(self, room_id: str) -> bool:
         """Request keyframes of a room's streams; say whether there is any."""

@@ -13,7 +13,7 @@ import structlog
 
 from consilium_core.clock import Clock
 from consilium_core.errors import ConsiliumError
-from consilium_core.site_protocol import AgentEventType, Result
+from consilium_core.site_protocol import AgentEvent, AgentEventType, Result
 from consilium_site.domain.backoff import Backoff
 from consilium_site.errors import ServerRefused, ServerUnavailable
 from consilium_site.ports import Memory, Server
@@ -21,6 +21,7 @@ from consilium_site.ports import Memory, Server
 log = structlog.get_logger(__name__)
 _BATCH = 256
 _OVER = (404, 409, 410)
+_UNFIT = (400, 413, 415, 422)  # our own message does not fit the server: sending it again changes nothing
 
 
 class Reporter:
@@ -41,6 +42,10 @@ class Reporter:
     async def add(self, kind: AgentEventType, data: dict[str, Any]) -> None:
         """Make an event durable."""
         await asyncio.to_thread(self._memory.add_event, kind, self._clock.now(), data)
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look for what waits."""
         self._wake.set()
 
     async def finish(self, command_id: str, result: Result) -> None:
@@ -72,15 +77,37 @@ class Reporter:
             try:
                 await self._server.result(command_id, result)
             except ServerRefused as error:
-                if error.status not in _OVER:
+                if error.status in _UNFIT:  # it would never be taken, and everything behind it would wait
+                    log.error("result_unfit", command_id=command_id, status=error.status, detail=error.detail)  # noqa: TRY400
+                elif error.status not in _OVER:
                     raise
-                log.info("result_not_wanted", command_id=command_id, status=error.status)
+                else:
+                    log.info("result_not_wanted", command_id=command_id, status=error.status)
             await asyncio.to_thread(self._memory.result_delivered, command_id)
         events = await asyncio.to_thread(self._memory.waiting_events, _BATCH)
         if not events:
             return False
-        through = await self._server.events(events)
+        try:
+            through = await self._server.events(events)
+        except ServerRefused as error:
+            if error.status not in _UNFIT:
+                raise
+            through = await self._one_by_one(events)
         if through < events[0].seq:
             raise ServerUnavailable("The server holds no new events yet.", acked_through=through)
         await asyncio.to_thread(self._memory.forget_events, through)
         return True
+
+    async def _one_by_one(self, events: list[AgentEvent]) -> int:
+        """Deliver a batch that the server can't read event by event; set aside the one that it refuses."""
+        through = 0
+        for event in events:
+            try:
+                through = max(through, await self._server.events([event]))
+            except ServerRefused as error:
+                if error.status not in _UNFIT:
+                    raise
+                log.error("event_unfit", seq=event.seq, type=event.type.value, status=error.status)  # noqa: TRY400
+                through = event.seq
+            await asyncio.to_thread(self._memory.forget_events, through)
+        return through

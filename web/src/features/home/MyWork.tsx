@@ -1,6 +1,6 @@
 /** Consultations asked of me and by me, and the reports they lead to; overdue first. */
 import { Link, useLocation } from 'wouter';
-import { Button, Empty, Icon, notify, ProblemNotice, Skeleton } from '@/kit';
+import { Button, Chip, Empty, Icon, notify, ProblemNotice, Skeleton } from '@/kit';
 import { ConsultationChip, Due, ReportChip, UrgencyChip } from '@/kit/WorkChips';
 import { useAction } from '@/lib/action';
 import { api, withQuery } from '@/lib/api';
@@ -10,6 +10,7 @@ import { personName } from '@/lib/names';
 import { useNow } from '@/lib/now';
 import { useResource } from '@/lib/resource';
 import { may } from '@/lib/roles';
+import { reportName, unsaved } from '@/lib/unsaved';
 import { openWork } from '@/lib/work';
 import { distance } from '@/lib/when';
 import type { Consultation, Page, Report, ReportState } from '@/protocol/types';
@@ -106,6 +107,9 @@ function WorkRow({
         <span className="row">
           <UrgencyChip urgency={work.urgency} />
           {report ? <ReportChip state={report.state} /> : <ConsultationChip state={work.state} />}
+          {unsaved.value.has(reportName(user.value?.id ?? '', work.report_id ?? '')) && (
+            <Chip tone="warn">{t('work.unsaved')}</Chip>
+          )}
           <span className="grow" />
           {work.due_at && work.state !== 'completed' && <Due at={work.due_at} now={now} />}
         </span>

@@ -9,7 +9,7 @@ import { may } from '@/lib/roles';
 import type { Report } from '@/protocol/types';
 import { SignDialog } from './SignDialog';
 import { AddendumDialog, ReturnDialog } from './TextDialogs';
-import { reportPath } from './useReport';
+import { reportPath } from './desk';
 
 type Act = 'submit' | 'review' | 'return' | 'sign' | 'addendum';
 

@@ -1,33 +1,22 @@
 /** The text with its state, its acts and its neighbours. */
-import { useEffect, useState } from 'react';
-import { Field, Icon, Notice, ProblemNotice } from '@/kit';
+import { useEffect } from 'react';
+import { Button, Field, Icon, Notice, ProblemNotice } from '@/kit';
 import { ReportChip } from '@/kit/WorkChips';
-import { user } from '@/lib/auth';
-import { t } from '@/lib/i18n/app';
-import { may } from '@/lib/roles';
+import { t, type MessageKey } from '@/lib/i18n/app';
+import type { Problem } from '@/lib/problem';
 import { dateTime } from '@/lib/when';
 import type { Addendum, Report } from '@/protocol/types';
 import { Conflict } from './Conflict';
-import { openDraft, SECTIONS, type Draft, type SectionName } from './draft';
+import { mayWrite, passes, type Desk } from './desk';
+import { SECTIONS, type Draft, type SectionName } from './draft';
 import { KeyImages } from './KeyImages';
 import { ReportActions } from './ReportActions';
 import { useReport } from './useReport';
 import { Versions } from './Versions';
 
-/** Whether the person signed in writes in this report now: the author drafts, the reviewer edits in place. */
-export function mayWrite(report: Report): boolean {
-  const me = user.value?.id;
-  switch (report.state) {
-    case 'drafting':
-    case 'returned':
-      return may('report.draft') && (report.author === null || report.author.id === me);
-    case 'in_review':
-      return may('report.review') && report.reviewer?.id === me;
-    case 'submitted':
-    case 'signed':
-    case 'retracted':
-      return false;
-  }
+function saveWord(problem: Problem): MessageKey {
+  if (problem.kind === 'offline') return 'report.save.offline';
+  return passes(problem) ? 'report.save.failed' : 'report.save.refused';
 }
 
 function SaveState({ draft, held }: { draft: Draft; held: boolean }) {
@@ -44,9 +33,7 @@ function SaveState({ draft, held }: { draft: Draft; held: boolean }) {
     case 'dirty':
       return (
         <span className="save-state" data-tone={draft.problem || held ? 'warn' : undefined}>
-          {draft.problem
-            ? t(draft.problem.kind === 'offline' ? 'report.save.offline' : 'report.save.failed')
-            : t(held ? 'report.save.held' : 'report.save.dirty')}
+          {draft.problem ? t(saveWord(draft.problem)) : t(held ? 'report.save.held' : 'report.save.dirty')}
         </span>
       );
     case 'conflict':
@@ -114,47 +101,72 @@ function Addenda({ addenda }: { addenda: readonly Addendum[] }) {
   );
 }
 
-export function ReportDesk({ fresh, onSaved }: { fresh: Report; onSaved: (report: Report) => void }) {
-  const [reason, setReason] = useState('');
-  const inReview = fresh.state === 'in_review';
-  const held = inReview && reason.trim() === '';
-  const { draft, send, settle } = useReport(fresh, openDraft, held, inReview ? reason.trim() : '');
-  useEffect(() => send({ type: 'arrived', report: fresh }), [fresh, send]);
+/** Text that this tab still holds of a report which has moved on without it: shown apart, never as the report's own. */
+function LeftOver({ desk }: { desk: Desk }) {
+  const { text, saved } = desk.draft.value;
+  return (
+    <Notice
+      tone="warn"
+      title={t('report.left_over')}
+      action={<Button onClick={() => desk.discard()}>{t('report.left_over.drop')}</Button>}
+    >
+      <p>{t('report.left_over.text')}</p>
+      {SECTIONS.filter((name) => text[name] !== saved.sections[name]).map((name) => (
+        <div key={name}>
+          <h3 className="section-label">{t(`report.section.${name}`)}</h3>
+          <p className="section-text">{text[name]}</p>
+        </div>
+      ))}
+    </Notice>
+  );
+}
 
+export function ReportDesk({ fresh, onSaved }: { fresh: Report; onSaved: (report: Report) => void }) {
+  const desk = useReport(fresh);
+  const draft = desk.draft.value;
   const report = draft.saved;
   useEffect(() => {
     if (report.version > fresh.version) onSaved(report);
   }, [report, fresh.version, onSaved]);
-  const writing = mayWrite(report) && draft.kind !== 'conflict';
-  const arrived = (changed: Report) => send({ type: 'arrived', report: changed });
+  const writer = mayWrite(report);
+  const writing = writer && draft.kind !== 'conflict';
   return (
     <>
       <header className="report-head">
         <h1>{t('report.title')}</h1>
         <ReportChip state={report.state} />
-        {mayWrite(report) && <SaveState draft={draft} held={held} />}
+        {writer && <SaveState draft={draft} held={desk.held()} />}
         <span className="grow" />
-        <ReportActions report={report} settle={settle} onChanged={arrived} />
+        <ReportActions
+          report={report}
+          settle={() => desk.settle()}
+          onChanged={(changed) => desk.send({ type: 'arrived', report: changed })}
+        />
       </header>
       <div className="report-split">
-        <KeyImages images={report.key_images} />
+        <KeyImages
+          report={report}
+          images={writer ? draft.images : report.key_images}
+          onChange={writing ? (images) => desk.send({ type: 'images', images }) : null}
+        />
         <div className="panel report-text">
           {draft.kind === 'dirty' && draft.problem && draft.problem.kind !== 'offline' && (
             <ProblemNotice problem={draft.problem} />
           )}
+          {!writer && draft.kind !== 'clean' && <LeftOver desk={desk} />}
           {report.state === 'submitted' && (
             <Notice title={t('report.waits_review')}>{t('report.waits_review.text')}</Notice>
           )}
-          {draft.kind === 'conflict' && (
+          {writer && draft.kind === 'conflict' && (
             <Conflict
               base={draft.saved.sections}
               mine={draft.text}
               theirs={draft.theirs}
-              onResolve={(text) => send({ type: 'resolved', text })}
+              onResolve={(text) => desk.send({ type: 'resolved', text })}
             />
           )}
           {report.state === 'signed' && <Signature report={report} />}
-          {writing && inReview && (
+          {writing && report.state === 'in_review' && (
             <Field label={t('report.reason')} hint={t('report.reason.hint')}>
               {(id, describedBy) => (
                 <input
@@ -162,19 +174,19 @@ export function ReportDesk({ fresh, onSaved }: { fresh: Report; onSaved: (report
                   className="input"
                   maxLength={500}
                   aria-describedby={describedBy}
-                  value={reason}
-                  onInput={(event) => setReason(event.currentTarget.value)}
+                  value={desk.reason.value}
+                  onInput={(event) => desk.setReason(event.currentTarget.value)}
                 />
               )}
             </Field>
           )}
-          {draft.kind !== 'conflict' &&
+          {(writing || !writer) &&
             SECTIONS.map((name) => (
               <Section
                 key={name}
                 name={name}
-                text={draft.text[name]}
-                onEdit={writing ? (text) => send({ type: 'edit', section: name, text }) : null}
+                text={writing ? draft.text[name] : report.sections[name]}
+                onEdit={writing ? (text) => desk.send({ type: 'edit', section: name, text }) : null}
               />
             ))}
           <Addenda addenda={report.addenda ?? []} />

@@ -7,7 +7,7 @@ import { t } from '@/lib/i18n/app';
 import { useResource } from '@/lib/resource';
 import type { Report } from '@/protocol/types';
 import { ReportDesk } from './ReportDesk';
-import { reportPath } from './useReport';
+import { reportPath } from './desk';
 import './report.css';
 
 export default function ReportPage({ id }: { id: string }) {

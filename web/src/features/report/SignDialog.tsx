@@ -5,9 +5,10 @@ import { useAction } from '@/lib/action';
 import { api } from '@/lib/api';
 import { t } from '@/lib/i18n/app';
 import type { Problem } from '@/lib/problem';
+import { sentence } from '@/lib/problemWords';
 import { dateTime } from '@/lib/when';
 import type { Report } from '@/protocol/types';
-import { reportPath } from './useReport';
+import { reportPath } from './desk';
 
 function Signed({ report, onClose }: { report: Report; onClose: () => void }) {
   return (
@@ -34,7 +35,7 @@ export function SignatureProblem({ problem }: { problem: Problem }) {
   if (problem.kind !== 'denied') return <ProblemNotice problem={problem} />;
   return (
     <Notice tone="bad" title={t('report.sign.refused')}>
-      {problem.problem.detail}
+      {sentence(problem.problem)}
     </Notice>
   );
 }

@@ -6,7 +6,7 @@ import { api } from '@/lib/api';
 import { t } from '@/lib/i18n/app';
 import type { Report } from '@/protocol/types';
 import { SignatureProblem } from './SignDialog';
-import { reportPath } from './useReport';
+import { reportPath } from './desk';
 
 interface Props {
   report: Report;

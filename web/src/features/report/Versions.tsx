@@ -9,7 +9,7 @@ import { dateTime } from '@/lib/when';
 import type { ReportVersion } from '@/protocol/types';
 import { DiffText } from './Diff';
 import { SECTIONS } from './draft';
-import { reportPath } from './useReport';
+import { reportPath } from './desk';
 
 const ACTS: Record<string, MessageKey> = {
   open: 'report.act.open',

@@ -3,22 +3,32 @@
  *
  * `clean` -> edit -> `dirty` -> save -> `saving` -> saved -> `clean` (or `dirty` again when typing went on).
  * A save that lost a race becomes `conflict`: it holds what was read first (base), theirs and mine; sections that only
- * one side changed are merged, the others wait for a choice.
+ * one side changed are merged, the others wait for a choice. Key images are added and taken away one by one, so two
+ * people's changes always fit together.
  */
+import { imageId } from '@/lib/keyImages';
 import type { Problem } from '@/lib/problem';
-import type { Report, ReportSections } from '@/protocol/types';
+import type { KeyImage, Report, ReportSections } from '@/protocol/types';
 
 export type SectionName = keyof ReportSections;
 export const SECTIONS: readonly SectionName[] = ['findings', 'impression', 'recommendation'];
 
-export type Draft =
-  | { kind: 'clean'; saved: Report; text: ReportSections }
-  | { kind: 'dirty'; saved: Report; text: ReportSections; problem: Problem | null }
-  | { kind: 'saving'; saved: Report; text: ReportSections; sent: ReportSections }
-  | { kind: 'conflict'; saved: Report; text: ReportSections; theirs: Report };
+/** What one side has: the text and the key images. */
+interface Content {
+  text: ReportSections;
+  images: readonly KeyImage[];
+}
+
+export type Draft = Content & { saved: Report } & (
+    | { kind: 'clean' }
+    | { kind: 'dirty'; problem: Problem | null }
+    | { kind: 'saving'; sent: ReportSections }
+    | { kind: 'conflict'; theirs: Report }
+  );
 
 export type DraftEvent =
   | { type: 'edit'; section: SectionName; text: string }
+  | { type: 'images'; images: readonly KeyImage[] }
   | { type: 'send' }
   | { type: 'saved'; report: Report }
   | { type: 'failed'; problem: Problem }
@@ -30,12 +40,18 @@ export function sameText(a: ReportSections, b: ReportSections): boolean {
   return SECTIONS.every((name) => a[name] === b[name]);
 }
 
-export function openDraft(report: Report): Draft {
-  return { kind: 'clean', saved: report, text: report.sections };
+export function sameImages(a: readonly KeyImage[], b: readonly KeyImage[]): boolean {
+  return a.map(imageId).join() === b.map(imageId).join();
 }
 
-function settle(saved: Report, text: ReportSections, problem: Problem | null = null): Draft {
-  return sameText(saved.sections, text) ? { kind: 'clean', saved, text } : { kind: 'dirty', saved, text, problem };
+export function openDraft(report: Report): Draft {
+  return { kind: 'clean', saved: report, text: report.sections, images: report.key_images };
+}
+
+function settle(saved: Report, { text, images }: Content, problem: Problem | null = null): Draft {
+  return sameText(saved.sections, text) && sameImages(saved.key_images, images)
+    ? openDraft(saved)
+    : { kind: 'dirty', saved, text, images, problem };
 }
 
 /** Merge section by section: a section that only one side changed takes that side; both changed: mine, to be chosen. */
@@ -53,26 +69,43 @@ export function mergeSections(
   return { text, open };
 }
 
+/** Theirs, without what I took away, with what I added. */
+export function mergeImages(
+  base: readonly KeyImage[],
+  theirs: readonly KeyImage[],
+  mine: readonly KeyImage[],
+): KeyImage[] {
+  const ids = (images: readonly KeyImage[]) => new Set(images.map(imageId));
+  const [before, there, here] = [ids(base), ids(theirs), ids(mine)];
+  return [
+    ...theirs.filter((image) => here.has(imageId(image)) || !before.has(imageId(image))),
+    ...mine.filter((image) => !before.has(imageId(image)) && !there.has(imageId(image))),
+  ];
+}
+
 function meet(draft: Draft, theirs: Report): Draft {
   const { text, open } = mergeSections(draft.saved.sections, theirs.sections, draft.text);
-  return open.length === 0 ? settle(theirs, text) : { kind: 'conflict', saved: draft.saved, text: draft.text, theirs };
+  const images = mergeImages(draft.saved.key_images, theirs.key_images, draft.images);
+  return open.length === 0
+    ? settle(theirs, { text, images })
+    : { kind: 'conflict', saved: draft.saved, text: draft.text, images: draft.images, theirs };
 }
 
 export function step(draft: Draft, event: DraftEvent): Draft {
   switch (event.type) {
-    case 'edit': {
-      const text = { ...draft.text, [event.section]: event.text };
-      return draft.kind === 'saving' || draft.kind === 'conflict' ? { ...draft, text } : settle(draft.saved, text);
-    }
+    case 'edit':
+      return change(draft, { text: { ...draft.text, [event.section]: event.text }, images: draft.images });
+    case 'images':
+      return change(draft, { text: draft.text, images: event.images });
     case 'send':
       return draft.kind === 'dirty'
-        ? { kind: 'saving', saved: draft.saved, text: draft.text, sent: draft.text }
+        ? { kind: 'saving', saved: draft.saved, text: draft.text, images: draft.images, sent: draft.text }
         : draft;
     case 'saved':
-      return settle(event.report, draft.text);
+      return settle(event.report, draft);
     case 'failed':
       return draft.kind === 'saving'
-        ? { kind: 'dirty', saved: draft.saved, text: draft.text, problem: event.problem }
+        ? { kind: 'dirty', saved: draft.saved, text: draft.text, images: draft.images, problem: event.problem }
         : draft;
     case 'conflict':
       return meet(draft, event.theirs);
@@ -83,6 +116,17 @@ export function step(draft: Draft, event: DraftEvent): Draft {
         ? { ...draft, saved: event.report }
         : meet(draft, event.report);
     case 'resolved':
-      return draft.kind === 'conflict' ? settle(draft.theirs, event.text) : draft;
+      return draft.kind === 'conflict'
+        ? settle(draft.theirs, {
+            text: event.text,
+            images: mergeImages(draft.saved.key_images, draft.theirs.key_images, draft.images),
+          })
+        : draft;
   }
+}
+
+function change(draft: Draft, content: Content): Draft {
+  return draft.kind === 'saving' || draft.kind === 'conflict'
+    ? { ...draft, ...content }
+    : settle(draft.saved, content, null);
 }

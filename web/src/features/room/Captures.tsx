@@ -3,6 +3,7 @@ import { Button, Icon } from '@/kit';
 import { may } from '@/lib/roles';
 import type { Capture } from '@/lib/rtc/messages';
 import { clock } from '@/lib/when';
+import { AddToReport } from './AddToReport';
 import { Glyph } from './Glyph';
 import type { RoomSession } from './session';
 import type { StageHandle } from './Stage';
@@ -19,15 +20,15 @@ interface Props {
 
 export function Captures({ session, stage, openId, onOpen }: Props) {
   const captures = session.captures.value;
-  const any = session.primary.value !== null;
+  const block = session.captureBlock.value;
   return (
     <section className="captures" aria-label={r('captures')} data-testid="captures" data-count={captures.length}>
       {may('room.capture') && (
         <div className="take">
           <Button
             data-testid="btn-still"
-            disabled={!any}
-            title={any ? `${r('still')} (k)` : r('capture_off')}
+            disabled={block !== null}
+            title={block ? r(block) : `${r('still')} (k)`}
             onClick={() => void take(session, stage.current, 'still')}
           >
             <Glyph path={GLYPHS.still} />
@@ -35,13 +36,18 @@ export function Captures({ session, stage, openId, onOpen }: Props) {
           </Button>
           <Button
             data-testid="btn-clip"
-            disabled={!any}
-            title={any ? `${r('clip')} (c)` : r('capture_off')}
+            disabled={block !== null}
+            title={block ? r(block) : `${r('clip')} (c)`}
             onClick={() => void take(session, stage.current, 'clip')}
           >
             <Glyph path={GLYPHS.clip} />
             {r('clip')}
           </Button>
+          {block && (
+            <span className="faint small" role="status" data-testid="capture-block">
+              {r(block)}
+            </span>
+          )}
         </div>
       )}
       {captures.length === 0 ? (
@@ -51,6 +57,7 @@ export function Captures({ session, stage, openId, onOpen }: Props) {
           {[...captures].reverse().map((capture) => (
             <li key={capture.id}>
               <CaptureButton capture={capture} open={capture.id === openId} onOpen={onOpen} />
+              <AddToReport session={session} capture={capture} />
             </li>
           ))}
         </ol>

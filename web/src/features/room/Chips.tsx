@@ -1,5 +1,5 @@
 /** The picture's numbers: delay, pictures per second, size; and whole/1:1. */
-import { Chip, type Tone } from '@/kit';
+import { Chip, Icon, type Tone } from '@/kit';
 import type { FitMode, Size } from '@/lib/rtc/geometry';
 import type { Track } from '@/lib/rtc/messages';
 import type { Standing } from './standing';
@@ -17,20 +17,59 @@ interface Props {
   track: Track | null;
   fit: FitMode;
   standing: Standing;
+  held: boolean;
   onFit: () => void;
+  onHold: () => void;
 }
 
+/** Below this the clocks of two machines do not agree well enough for a number. */
+const LEAST_MS = 10;
+
 function latencyTone(latency_ms: number | null): Tone {
-  if (latency_ms === null) return 'neutral';
+  if (latency_ms === null || latency_ms < LEAST_MS) return 'neutral';
   return latency_ms <= 200 ? 'ok' : latency_ms <= 300 ? 'warn' : 'bad'; // product.md F4: 200 ms ideal, 300 safe
 }
 
-export function Chips({ numbers, source, track, fit, standing, onFit }: Props) {
+function latencyWord(latency_ms: number | null): string {
+  if (latency_ms === null) return r('latency_unknown');
+  return latency_ms < LEAST_MS ? r('latency_least', { n: LEAST_MS }) : r('latency', { n: latency_ms });
+}
+
+export function Chips({ numbers, source, track, fit, standing, held, onFit, onHold }: Props) {
+  return (
+    <div className="chips" data-held={standing.kind === 'held' || undefined}>
+      {standing.kind === 'held' ? (
+        <strong className="held-words" role="status" data-testid="room-held">
+          <Icon name="clock" />
+          {r('held', { n: standing.seconds })}
+        </strong>
+      ) : (
+        <LiveNumbers numbers={numbers} source={source} track={track} standing={standing} />
+      )}
+      <span className="grow" />
+      <button
+        type="button"
+        className="chip chip-button hide-phone"
+        data-testid="btn-hold"
+        aria-pressed={held}
+        title={`${r('key_space')} (space)`}
+        onClick={onHold}
+      >
+        {held ? r('go_on') : r('hold')}
+      </button>
+      <button type="button" className="chip chip-button" data-testid="btn-fit" data-fit={fit} onClick={onFit}>
+        {fit === 'fit' ? r('one') : r('fit')}
+      </button>
+    </div>
+  );
+}
+
+function LiveNumbers({ numbers, source, track, standing }: Pick<Props, 'numbers' | 'source' | 'track' | 'standing'>) {
   const live = standing.kind === 'live';
   const latency = numbers.latency_ms === null ? null : Math.round(numbers.latency_ms);
   const fps = numbers.fps === null ? null : Math.round(numbers.fps);
   return (
-    <div className="chips">
+    <>
       <span className="live-word" data-live={live || undefined}>
         {live ? r('live') : ''}
       </span>
@@ -40,7 +79,7 @@ export function Chips({ numbers, source, track, fit, standing, onFit }: Props) {
         data-latency-ms={live && latency !== null ? latency : undefined}
       >
         <Chip tone={live ? latencyTone(latency) : 'neutral'}>
-          <span className="num">{live && latency !== null ? r('latency', { n: latency }) : r('latency_unknown')}</span>
+          <span className="num">{latencyWord(live ? latency : null)}</span>
         </Chip>
       </span>
       <span
@@ -49,9 +88,11 @@ export function Chips({ numbers, source, track, fit, standing, onFit }: Props) {
         data-fps={numbers.fps?.toFixed(1)}
         data-frames={numbers.frames}
       >
-        <Chip tone={live && fps !== null && fps < 20 ? 'warn' : 'neutral'}>
-          <span className="num">{r('fps', { n: fps ?? 0 })}</span>
-        </Chip>
+        {fps !== null && (
+          <Chip tone={live && fps < 20 ? 'warn' : 'neutral'}>
+            <span className="num">{r('fps', { n: fps })}</span>
+          </Chip>
+        )}
       </span>
       {source.width > 0 && (
         <span
@@ -66,9 +107,6 @@ export function Chips({ numbers, source, track, fit, standing, onFit }: Props) {
           </Chip>
         </span>
       )}
-      <button type="button" className="chip chip-button" data-testid="btn-fit" data-fit={fit} onClick={onFit}>
-        {fit === 'fit' ? r('one') : r('fit')}
-      </button>
-    </div>
+    </>
   );
 }

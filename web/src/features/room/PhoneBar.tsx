@@ -1,4 +1,4 @@
-/** The phone's bottom bar: mute, draw, still, prior, people, leave. */
+/** The phone's bottom bar: mute, hold, draw, still, prior, people, leave. */
 import { may } from '@/lib/roles';
 import { Glyph } from './Glyph';
 import type { RoomSession } from './session';
@@ -22,6 +22,7 @@ export function PhoneBar(props: BarProps) {
   const { session } = props;
   const on = session.microphone.value;
   const waiting = session.chat.value.length;
+  const block = session.captureBlock.value;
   return (
     <nav className="phone-bar" aria-label={r('room')}>
       {may('room.speak') && (
@@ -33,6 +34,13 @@ export function PhoneBar(props: BarProps) {
           onClick={() => void session.setMicrophone(!on)}
         />
       )}
+      <BarButton
+        path={props.held ? GLYPHS.goOn : GLYPHS.hold}
+        label={props.held ? r('go_on') : r('hold')}
+        pressed={props.held}
+        testId="btn-hold"
+        onClick={props.onHold}
+      />
       {may('room.draw') && (
         <BarButton
           path={TOOLS[1]?.path ?? ''}
@@ -43,7 +51,13 @@ export function PhoneBar(props: BarProps) {
         />
       )}
       {may('room.capture') && (
-        <BarButton path={GLYPHS.still} label={r('still')} testId="btn-still" onClick={props.onStill} />
+        <BarButton
+          path={GLYPHS.still}
+          label={r('still')}
+          testId="btn-still"
+          blocked={block ? r(block) : undefined}
+          onClick={props.onStill}
+        />
       )}
       {may('study.read') && (
         <BarButton
@@ -71,6 +85,7 @@ function BarButton({
   pressed,
   testId,
   danger,
+  blocked,
   onClick,
 }: {
   path: string;
@@ -78,6 +93,8 @@ function BarButton({
   pressed?: boolean;
   testId: string;
   danger?: boolean;
+  /** Words that say why it cannot be used now. */
+  blocked?: string | undefined;
   onClick: () => void;
 }) {
   return (
@@ -87,6 +104,8 @@ function BarButton({
       data-testid={testId}
       data-on={pressed}
       data-danger={danger || undefined}
+      disabled={blocked !== undefined}
+      title={blocked}
       onClick={onClick}
     >
       <Glyph path={path} />

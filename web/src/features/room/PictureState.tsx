@@ -9,6 +9,7 @@ import { r } from './words';
 export function PictureState({ session, standing }: { session: RoomSession; standing: Standing }) {
   switch (standing.kind) {
     case 'live':
+    case 'held': // said below the picture: it is held to be looked at
       return null;
     case 'frozen':
       return (
@@ -22,14 +23,6 @@ export function PictureState({ session, standing }: { session: RoomSession; stan
           <Icon name="warn" />
           <strong>{r('frozen', { n: standing.seconds })}</strong>
           <span>{r(`frozen_${standing.cause}`)}</span>
-        </div>
-      );
-    case 'held':
-      return (
-        <div className="not-live" data-soft role="status" data-testid="room-held">
-          <Icon name="clock" />
-          <strong>{r('held', { n: standing.seconds })}</strong>
-          <span className="hide-phone">{r('held_hint')}</span>
         </div>
       );
     case 'paused':

@@ -6,6 +6,7 @@ import { useEffect, useMemo, useRef, useState } from 'react';
 import { useLocation } from 'wouter';
 import { Button, Dialog, Empty, notify } from '@/kit';
 import { usePageKeys } from '@/lib/pageKeys';
+import { sentence } from '@/lib/problemWords';
 import { may } from '@/lib/roles';
 import type { FitMode } from '@/lib/rtc/geometry';
 import type { Capture } from '@/lib/rtc/messages';
@@ -106,8 +107,9 @@ function InRoom({ session, phone }: { session: RoomSession; phone: boolean }) {
   };
   const refusal = session.refusal.value;
   useEffect(() => {
-    if (refusal)
-      notify(r(refusal.code === 'denied' ? 'draw_refused' : 'action_failed', { reason: refusal.detail }), 'warn');
+    if (!refusal) return;
+    const reason = sentence({ ...refusal, facts: {} });
+    notify(r(refusal.code === 'denied' ? 'draw_refused' : 'action_failed', { reason }), 'warn');
   }, [refusal]);
 
   const mayDraw = may('room.draw');
@@ -185,6 +187,7 @@ function InRoom({ session, phone }: { session: RoomSession; phone: boolean }) {
             phone={phone}
             handle={stage}
             onFit={() => setFit(fit === 'fit' ? 'one' : 'fit')}
+            onHold={() => setHeld(!held)}
           />
           {split && <PriorSide session={session} focus={focus} phone={phone} onOpenPatient={setOpenPatient} />}
         </div>
@@ -208,7 +211,7 @@ function InRoom({ session, phone }: { session: RoomSession; phone: boolean }) {
           split={split}
           onDraw={() => setTool(tool === 'laser' ? 'pen' : 'laser')}
           onHold={() => setHeld(!held)}
-          onStill={() => void take(session, stage.current, 'still')}
+          onStill={() => void take(session, stage.current, 'still', true)}
           onSplit={() => setSplit(!split)}
           onMore={() => setSheet(!sheet)}
           onLeave={leave}

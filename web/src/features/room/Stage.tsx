@@ -6,7 +6,7 @@ import { useEffect, useMemo, useRef, useState } from 'react';
 import { place, toSource, type FitMode, type Placement, type Size } from '@/lib/rtc/geometry';
 import { FrameWatch } from '@/lib/rtc/frame-watch';
 import { latencyMs } from '@/lib/rtc/frame-clock';
-import type { FrameRef, Point, StrokeDraft } from '@/lib/rtc/messages';
+import type { FrameRef, PictureSize, Point, StrokeDraft } from '@/lib/rtc/messages';
 import { may } from '@/lib/roles';
 import { Drawing, type DrawingContext, type Tool } from './drawing';
 import type { RoomSession } from './session';
@@ -31,6 +31,7 @@ interface Props {
   phone: boolean;
   handle: { current: StageHandle | null };
   onFit: () => void;
+  onHold: () => void;
 }
 
 const TICK_MS = 250;
@@ -48,6 +49,8 @@ export function Stage(props: Props) {
   const [numbers, setNumbers] = useState<Numbers>({ frames: 0, latency_ms: null, fps: null });
   const [writeAt, setWriteAt] = useState<Point | null>(null);
   const draft = useRef<StrokeDraft | null>(null);
+  const shown = useRef<PictureSize>([1, 1]);
+  if (source.width > 0) shown.current = [source.width, source.height];
   const track = session.primary.value;
   const receiver = track ? session.receivers.value.get(track.id) : undefined;
   const trackId = track?.id ?? '';
@@ -126,20 +129,22 @@ export function Stage(props: Props) {
         latency_ms: captured !== null && last ? latencyMs(captured, last.shown_ms, session.offset_ms) : null,
         fps,
       });
-      setStanding(stand(session, watch.current?.age() ?? null, held));
+      const now = stand(session, watch.current?.age() ?? null, held, watch.current?.overdue());
+      setStanding(now);
+      session.standing.value = now.kind;
     };
     tick();
     const timer = setInterval(tick, TICK_MS);
     return () => clearInterval(timer);
   }, [receiver, trackId, held, session]);
 
-  useOverlay(session, canvas, placement, trackId, draft, showStrokes);
+  useOverlay(session, canvas, placement, source, trackId, draft, showStrokes);
 
   const drawing = useMemo(
     () =>
       new Drawing({
         send: (piece, whole) => session.draw(piece, whole),
-        point: (at) => session.point(session.primary.peek()?.id ?? '', at),
+        point: (at) => session.point(session.primary.peek()?.id ?? '', at, shown.current),
         preview: (shape) => {
           draft.current = shape;
           session.onCanvas();
@@ -153,6 +158,7 @@ export function Stage(props: Props) {
     tool,
     pinned,
     trackId,
+    picture: shown.current,
     frame: currentFrame() ?? { track_id: trackId, rtp_timestamp: 0, media_epoch: 0 },
   });
   const at = (event: PointerEvent): Point => {
@@ -163,7 +169,7 @@ export function Stage(props: Props) {
   const mayDraw = may('room.draw') && trackId !== '' && source.width > 0;
 
   return (
-    <div className="stage" data-fit={fit}>
+    <div className="stage" data-fit={fit} data-held={standing.kind === 'held' || undefined}>
       <div className="stage-area">
         <div className="stage-box" ref={box}>
           <div
@@ -225,7 +231,16 @@ export function Stage(props: Props) {
         </div>
         <PictureState session={session} standing={standing} />
       </div>
-      <Chips numbers={numbers} source={source} track={track} fit={fit} standing={standing} onFit={props.onFit} />
+      <Chips
+        numbers={numbers}
+        source={source}
+        track={track}
+        fit={fit}
+        standing={standing}
+        held={held}
+        onFit={props.onFit}
+        onHold={props.onHold}
+      />
     </div>
   );
 }

@@ -1,13 +1,10 @@
 /** Run an act of the person; when it is refused, say why. */
 import { notify } from '@/kit';
-import { ApiError } from '@/lib/problem';
+import { reasonOf } from '@/lib/reason';
 import { r } from './words';
+
+export { reasonOf };
 
 export function attempt(act: Promise<unknown>): void {
   act.catch((error: unknown) => notify(r('action_failed', { reason: reasonOf(error) }), 'bad'));
-}
-
-export function reasonOf(error: unknown): string {
-  if (error instanceof ApiError || error instanceof Error) return error.message;
-  return String(error);
 }

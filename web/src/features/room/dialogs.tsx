@@ -1,5 +1,6 @@
 /** The room's dialogs: its keys, and the question before it is ended for everybody. */
-import { Button, Dialog, Kbd } from '@/kit';
+import { Button, Dialog } from '@/kit';
+import { KeyList } from '@/kit/KeyList';
 import { attempt } from './attempt';
 import type { RoomSession } from './session';
 import { r, type RoomWord } from './words';
@@ -21,19 +22,13 @@ const KEYS: readonly [string, RoomWord][] = [
   ['s', 'key_s'],
   ['n', 'key_n'],
   ['Esc', 'key_esc'],
+  ['g h', 'key_g'],
 ];
 
 export function RoomKeys({ onClose }: { onClose: () => void }) {
   return (
     <Dialog title={r('keys')} onClose={onClose}>
-      <dl className="keys">
-        {KEYS.flatMap(([key, meaning]) => [
-          <dt key={key}>
-            <Kbd>{key}</Kbd>
-          </dt>,
-          <dd key={meaning}>{r(meaning)}</dd>,
-        ])}
-      </dl>
+      <KeyList rows={KEYS.map(([key, meaning]) => [[key], r(meaning)])} />
     </Dialog>
   );
 }

@@ -2,7 +2,7 @@
  * Turns a pointer on the picture into strokes and laser messages, at most 20 messages a second (RS-20, RS-21 allow 25).
  * A pen stroke goes out in pieces of the same id; arrow and ellipse go out when they are finished.
  */
-import type { FrameRef, Point, StrokeDraft, StrokeTool } from '@/lib/rtc/messages';
+import type { FrameRef, PictureSize, Point, StrokeDraft, StrokeTool } from '@/lib/rtc/messages';
 
 export type Tool = 'laser' | StrokeTool;
 
@@ -18,6 +18,8 @@ export interface DrawingContext {
   pinned: boolean;
   trackId: string;
   frame: FrameRef;
+  /** The size of the picture that is drawn on. */
+  picture: PictureSize;
 }
 
 const INTERVAL_MS = 50;
@@ -48,6 +50,7 @@ export class Drawing {
       tool: context.tool,
       track_id: context.trackId,
       points: [at],
+      picture: context.picture,
       frame: context.frame,
       pinned: context.pinned,
     };
@@ -81,12 +84,13 @@ export class Drawing {
 
   /** Put words at a point. */
   write(context: DrawingContext, at: Point, text: string): void {
-    const { trackId, frame, pinned } = context;
+    const { trackId, frame, picture, pinned } = context;
     const stroke: StrokeDraft = {
       id: this.newId(),
       tool: 'text',
       track_id: trackId,
       points: [at],
+      picture,
       text,
       frame,
       pinned,

@@ -1,7 +1,11 @@
-/** Draws strokes and lasers over the picture. Source pixels in, canvas pixels out; no state of its own. */
+/**
+ * Draws strokes and lasers over the picture; no state of its own. In go pixels of the picture that each shape was drawn on,
+ * which may be another encode or an earlier size of the one that is shown (RS-20); out come canvas pixels.
+ */
 import { getStroke } from 'perfect-freehand';
 import { opacity, type ShownStroke } from '@/lib/rtc/strokes';
-import type { Point } from '@/lib/rtc/messages';
+import { pictureOf, rescale, type Size } from '@/lib/rtc/geometry';
+import type { Point, Track } from '@/lib/rtc/messages';
 import type { LaserDot } from './session';
 
 export interface OverlayScene {
@@ -9,7 +13,10 @@ export interface OverlayScene {
   /** The stroke that is being drawn and was not sent yet. */
   draft: ShownStroke | null;
   lasers: readonly LaserDot[];
-  /** Device pixels per source pixel. */
+  /** The size of the picture that is shown. */
+  source: Size;
+  tracks: readonly Pick<Track, 'id' | 'width' | 'height'>[];
+  /** Device pixels per source pixel of the shown picture. */
   scale: number;
   ratio: number;
   now_ms: number;
@@ -39,8 +46,22 @@ export function drawOverlay(context: CanvasRenderingContext2D, scene: OverlaySce
   return moving;
 }
 
-function drawStroke(context: CanvasRenderingContext2D, stroke: ShownStroke, { scale, ratio }: OverlayScene): void {
-  const points = stroke.points.map(([x, y]): Point => [x * scale, y * scale]);
+/** Return where a shape's points lie on the canvas. */
+function placed(
+  shape: Pick<ShownStroke, 'track_id'> & { picture?: Point | undefined },
+  points: readonly Point[],
+  { source, tracks, scale }: OverlayScene,
+): Point[] {
+  const from = pictureOf(shape, tracks);
+  return points.map((point): Point => {
+    const [x, y] = rescale(point, from, source);
+    return [x * scale, y * scale];
+  });
+}
+
+function drawStroke(context: CanvasRenderingContext2D, stroke: ShownStroke, scene: OverlayScene): void {
+  const { ratio } = scene;
+  const points = placed(stroke, stroke.points, scene);
   context.lineCap = context.lineJoin = 'round';
   switch (stroke.tool) {
     case 'pen':
@@ -117,8 +138,9 @@ function write(context: CanvasRenderingContext2D, [x, y]: Point, text: string, c
   context.fillText(text, x, y);
 }
 
-function drawLaser(context: CanvasRenderingContext2D, laser: LaserDot, { scale, ratio }: OverlayScene): void {
-  const [x, y] = [laser.x * scale, laser.y * scale];
+function drawLaser(context: CanvasRenderingContext2D, laser: LaserDot, scene: OverlayScene): void {
+  const { ratio } = scene;
+  const [[x, y] = [0, 0]] = placed(laser, [[laser.x, laser.y]], scene);
   const glow = context.createRadialGradient(x, y, 0, x, y, 15 * ratio);
   glow.addColorStop(0, '#fff');
   glow.addColorStop(0.28, laser.color);

@@ -18,6 +18,7 @@ import type {
   Laser,
   LiveRoom,
   Participant,
+  PictureSize,
   ServerMessage,
   StrokeDraft,
   Track,
@@ -28,11 +29,13 @@ import { RoomLink, type LinkState } from '@/lib/rtc/signalling';
 import { StrokeBook } from '@/lib/rtc/strokes';
 import { Subscriber } from '@/lib/rtc/subscriber';
 import { chooseTracks } from '@/lib/rtc/tracks';
+import { captureBlock, type Standing } from './standing';
 
 export interface LaserDot {
   track_id: string;
   x: number;
   y: number;
+  picture?: PictureSize | undefined;
   color: string;
   name: string;
   at_ms: number;
@@ -70,6 +73,11 @@ export class RoomSession {
     );
     return pictures.find((track) => this.receivers.value.has(track.id)) ?? pictures[0] ?? null;
   });
+
+  /** How the picture stands; the stage tells. */
+  readonly standing = signal<Standing['kind']>('connecting');
+  /** The word that says why nothing can be captured now, or null. */
+  readonly captureBlock = computed(() => captureBlock(this.standing.value, this.primary.value));
 
   readonly clock = new FrameClock();
   readonly strokes = new StrokeBook();
@@ -155,10 +163,12 @@ export class RoomSession {
   }
 
   /** Point; dropped when the link is behind. */
-  point(trackId: string, at: [number, number] | null): void {
+  point(trackId: string, at: [number, number] | null, picture: PictureSize): void {
     if (this.wire.backlog > 4_096) return;
     this.wire.send(
-      at ? { type: 'laser', track_id: trackId, x: at[0], y: at[1] } : { type: 'laser', track_id: trackId, off: true },
+      at
+        ? { type: 'laser', track_id: trackId, x: at[0], y: at[1], picture }
+        : { type: 'laser', track_id: trackId, off: true },
     );
   }
 
@@ -278,6 +288,7 @@ export class RoomSession {
         track_id: message.track_id,
         x: message.x,
         y: message.y,
+        picture: message.picture,
         color: person?.color ?? '#fff',
         name: person?.name ?? '',
         at_ms: Date.now(),

@@ -30,4 +30,5 @@ export const GLYPHS = {
   leave: 'M14 4h5v16h-5M4 12h10M10 8l4 4-4 4',
   more: 'M4 7h16M4 12h16M4 17h16',
   hold: 'M8 5v14M16 5v14',
+  goOn: 'M7 4.5v15l12-7.5z',
 } as const;

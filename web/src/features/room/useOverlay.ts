@@ -1,6 +1,6 @@
 /** Keeps the drawing canvas in step with the strokes, the lasers and the size of the picture. */
 import { useEffect } from 'react';
-import type { Placement } from '@/lib/rtc/geometry';
+import type { Placement, Size } from '@/lib/rtc/geometry';
 import type { StrokeDraft } from '@/lib/rtc/messages';
 import type { drawOverlay } from './overlay';
 import type { RoomSession } from './session';
@@ -9,6 +9,7 @@ export function useOverlay(
   session: RoomSession,
   canvas: { current: HTMLCanvasElement | null },
   placement: Placement,
+  source: Size,
   trackId: string,
   draft: { current: StrokeDraft | null },
   visible: boolean,
@@ -40,9 +41,9 @@ export function useOverlay(
           ? { ...open, participant_id: me?.id ?? '', color: me?.color ?? '#fff', at: '', ends_ms: Infinity }
           : null;
       const lasers = visible ? [...session.lasers.values()].filter((laser) => shown.has(laser.track_id)) : [];
-      const scale = placement.scale * ratio;
+      const view = { source, tracks: session.tracks.peek(), scale: placement.scale * ratio, ratio };
       if (!draw) return; // its code is on the way; it asks again when it is here
-      const moving = draw(context, { strokes, draft: own, lasers, scale, ratio, now_ms });
+      const moving = draw(context, { strokes, draft: own, lasers, ...view, now_ms });
       element.dataset['strokes'] = String(strokes.length);
       element.dataset['lasers'] = String(lasers.length);
       if (moving) ask();
@@ -62,5 +63,5 @@ export function useOverlay(
       cancelAnimationFrame(raf);
       session.onCanvas = () => undefined;
     };
-  }, [session, placement, ids, visible]);
+  }, [session, placement, source, ids, visible]);
 }

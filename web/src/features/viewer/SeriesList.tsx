@@ -5,6 +5,7 @@ import { calendarDate } from '@/lib/when';
 import { instancePath } from '@/lib/viewport/frames';
 import type { DisplaySet } from '@/lib/viewport/study';
 import { Thumbnail } from '@/lib/viewport/Thumbnail';
+import type { Study } from '@/protocol/types';
 import type { StudyData } from './useStudy';
 import { w } from './words';
 
@@ -25,28 +26,33 @@ export function setLabel(set: DisplaySet): string {
   return set.isClip ? w('clip', { n: frames }) : w('stack', { n: set.instances.length });
 }
 
+/** Every study of the patient, newest first; the open one is marked. */
+export function StudyList({ studies, studyUid }: { studies: readonly Study[]; studyUid: string }) {
+  return (
+    <ul>
+      {studies.map((study) => (
+        <li key={study.study_uid}>
+          <Link
+            href={`/studies/${study.study_uid}`}
+            className="study-row"
+            aria-current={study.study_uid === studyUid ? 'page' : undefined}
+          >
+            <b className="num">{calendarDate(study.study_date)}</b>
+            <span className="clip">{[study.modalities.join(' '), study.description].filter(Boolean).join(' · ')}</span>
+          </Link>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
 export function SeriesList({ data, studyUid, openId, onOpen }: Props) {
   return (
     <nav className="series-list" data-testid="series-list" aria-label={w('series')}>
       {data.studies.length > 1 && (
         <details className="study-others" open>
           <summary>{w('other_studies')}</summary>
-          <ul>
-            {data.studies.map((study) => (
-              <li key={study.study_uid}>
-                <Link
-                  href={`/studies/${study.study_uid}`}
-                  className="study-row"
-                  aria-current={study.study_uid === studyUid ? 'page' : undefined}
-                >
-                  <b className="num">{calendarDate(study.study_date)}</b>
-                  <span className="clip">
-                    {[study.modalities.join(' '), study.description].filter(Boolean).join(' · ')}
-                  </span>
-                </Link>
-              </li>
-            ))}
-          </ul>
+          <StudyList studies={data.studies} studyUid={studyUid} />
         </details>
       )}
       {data.series === null && <Skeleton share={80} />}

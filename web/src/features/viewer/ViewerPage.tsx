@@ -4,9 +4,11 @@
  */
 import { useEffect, useMemo, useRef, useState } from 'react';
 import { useLocation } from 'wouter';
-import { Button, Dialog, Empty, Kbd, PatientBanner, ProblemNotice } from '@/kit';
+import { Button, Dialog, Empty, PatientBanner, ProblemNotice } from '@/kit';
+import { KeyList } from '@/kit/KeyList';
 import { usePageKeys } from '@/lib/pageKeys';
 import { personFromGroups } from '@/lib/pn';
+import { may } from '@/lib/roles';
 import { calendarDate } from '@/lib/when';
 import { CineBar } from '@/lib/viewport/CineBar';
 import { toggleOne, type DragTool } from '@/lib/viewport/gestures';
@@ -16,7 +18,8 @@ import type { Viewport } from '@/lib/viewport/viewport';
 import { ViewportPane } from '@/lib/viewport/ViewportPane';
 import { v } from '@/lib/viewport/words';
 import type { Study } from '@/protocol/types';
-import { SeriesList, setLabel, thumbnailPath } from './SeriesList';
+import type * as Adding from './AddShown';
+import { SeriesList, setLabel, StudyList, thumbnailPath } from './SeriesList';
 import { useStudy, type StudyData } from './useStudy';
 import { CELLS, GRIDS, PictureButtons, PresetPicker, presetsOf, ViewerTools, type Grid } from './ViewerTools';
 import { w, type ViewerWord } from './words';
@@ -102,6 +105,15 @@ function setFor(sets: readonly DisplaySet[], chosen: string | null | undefined, 
   return sets[cell] ?? null;
 }
 
+/** The part that adds pictures to a report, for those who write reports; null until it is here. */
+function useAdding(): typeof Adding | null {
+  const [adding, setAdding] = useState<typeof Adding | null>(null);
+  useEffect(() => {
+    if (may('report.draft')) import('./AddShown').then(setAdding, () => undefined); // the desk offers the pictures too
+  }, []);
+  return adding;
+}
+
 function DeskViewer({ data, sets, studyUid }: BodyProps) {
   const [, go] = useLocation();
   const [grid, setGrid] = useState<Grid>('1x1');
@@ -112,8 +124,10 @@ function DeskViewer({ data, sets, studyUid }: BodyProps) {
   const [keysOpen, setKeysOpen] = useState(false);
   const viewport = viewports[active] ?? null;
   const shown = setFor(sets, chosen[active], active);
-  const latest = useRef({ viewport, sets, shown, studies: data.studies });
-  latest.current = { viewport, sets, shown, studies: data.studies };
+  const patientId = data.study?.patient_id ?? null;
+  const adding = useAdding();
+  const latest = useRef({ viewport, sets, shown, studies: data.studies, adding });
+  latest.current = { viewport, sets, shown, studies: data.studies, adding };
 
   const open = (set: DisplaySet | undefined) => set && setChosen((all) => ({ ...all, [active]: set.id }));
   const changeGrid = (next: Grid) => {
@@ -160,20 +174,23 @@ function DeskViewer({ data, sets, studyUid }: BodyProps) {
       '=': on(toggleOne),
       '0': on((current) => current.reset()),
       z: () => setTool((now) => (now === 'zoom' ? 'window' : 'zoom')),
-      g: () => setGrid((now) => GRIDS[(GRIDS.indexOf(now) + 1) % GRIDS.length] ?? '1x1'),
+      b: () => latest.current.adding?.addShown(latest.current.viewport, patientId),
+      x: () => setGrid((now) => GRIDS[(GRIDS.indexOf(now) + 1) % GRIDS.length] ?? '1x1'),
       q: prior(1),
       w: prior(-1),
       '?': () => setKeysOpen(true),
       ...Object.fromEntries([0, 1, 2, 3, 4].map((n) => [String(n + 1), preset(n)])),
     };
-  }, [active, studyUid, go]);
+  }, [active, studyUid, patientId, go]);
   usePageKeys(keys);
 
   return (
     <div className="viewer-desk">
       <SeriesList data={data} studyUid={studyUid} openId={shown?.id ?? null} onOpen={open} />
       <div className="viewer-main">
-        <ViewerTools viewport={viewport} tool={tool} grid={grid} onTool={setTool} onGrid={changeGrid} />
+        <ViewerTools viewport={viewport} tool={tool} grid={grid} onTool={setTool} onGrid={changeGrid}>
+          {adding && <adding.AddShown viewport={viewport} patientId={patientId} />}
+        </ViewerTools>
         <div className="viewer-grid" data-grid={grid}>
           {Array.from({ length: CELLS[grid] }, (_, cell) => (
             <ViewportPane
@@ -195,7 +212,10 @@ function DeskViewer({ data, sets, studyUid }: BodyProps) {
   );
 }
 
-function PhoneViewer({ data, sets }: BodyProps) {
+function PhoneViewer({ data, sets, studyUid }: BodyProps) {
+  const patientId = data.study?.patient_id ?? null;
+  const adding = useAdding();
+  const [priors, setPriors] = useState(false);
   const [chosen, setChosen] = useState<string | null>(null);
   const [viewport, setViewport] = useState<Viewport | null>(null);
   const [tools, setTools] = useState(false);
@@ -218,6 +238,7 @@ function PhoneViewer({ data, sets }: BodyProps) {
       {tools && (
         <div className="phone-tools">
           <PictureButtons viewport={viewport} />
+          {adding && <adding.AddShown viewport={viewport} patientId={patientId} />}
         </div>
       )}
       <div className="phone-row">
@@ -225,6 +246,11 @@ function PhoneViewer({ data, sets }: BodyProps) {
         <Button aria-expanded={tools} onClick={() => setTools(!tools)}>
           {w('picture_tools')}
         </Button>
+        {data.studies.length > 1 && (
+          <Button data-testid="btn-priors" onClick={() => setPriors(true)}>
+            {w('priors', { n: data.studies.length - 1 })}
+          </Button>
+        )}
       </div>
       {sets.length > 1 && (
         <nav className="phone-series" data-testid="series-list" aria-label={w('series')}>
@@ -246,6 +272,13 @@ function PhoneViewer({ data, sets }: BodyProps) {
           })}
         </nav>
       )}
+      {priors && (
+        <Dialog title={w('other_studies')} onClose={() => setPriors(false)}>
+          <div className="phone-priors">
+            <StudyList studies={data.studies} studyUid={studyUid} />
+          </div>
+        </Dialog>
+      )}
     </div>
   );
 }
@@ -262,22 +295,17 @@ const KEYS: readonly [string, ViewerWord][] = [
   ['r l', 'k_rotate'],
   ['h v', 'k_flip'],
   ['i', 'k_invert'],
-  ['g', 'k_grid'],
+  ['x', 'k_grid'],
   ['q w', 'k_prior'],
   ['0', 'k_reset'],
+  ['b', 'k_report'],
+  ['g h', 'k_home'],
 ];
 
 function ViewerKeys({ onClose }: { onClose: () => void }) {
   return (
     <Dialog title={w('keys')} onClose={onClose}>
-      <dl className="keys">
-        {KEYS.flatMap(([key, meaning]) => [
-          <dt key={key}>
-            <Kbd>{key}</Kbd>
-          </dt>,
-          <dd key={meaning}>{w(meaning)}</dd>,
-        ])}
-      </dl>
+      <KeyList rows={KEYS.map(([key, meaning]) => [[key], w(meaning)])} />
     </Dialog>
   );
 }

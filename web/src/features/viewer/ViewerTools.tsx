@@ -1,4 +1,5 @@
 /** The tools above the pictures: what a drag does, presets, turning, size, grid. */
+import type { ComponentChildren } from 'react';
 import { Segmented } from '@/kit';
 import { naturalWindow } from '@/lib/viewport/dicom';
 import { toggleOne, type DragTool } from '@/lib/viewport/gestures';
@@ -57,9 +58,10 @@ interface Props {
   grid: Grid;
   onTool: (tool: DragTool) => void;
   onGrid: (grid: Grid) => void;
+  children?: ComponentChildren;
 }
 
-export function ViewerTools({ viewport, tool, grid, onTool, onGrid }: Props) {
+export function ViewerTools({ viewport, tool, grid, onTool, onGrid, children }: Props) {
   return (
     <div className="viewer-tools" role="toolbar" aria-label={w('tools')}>
       <Segmented
@@ -70,6 +72,7 @@ export function ViewerTools({ viewport, tool, grid, onTool, onGrid }: Props) {
       />
       <PresetPicker viewport={viewport} />
       <PictureButtons viewport={viewport} />
+      {children}
       <span className="grow" />
       <Segmented
         label={w('grid')}

@@ -1,5 +1,6 @@
 /** The shell's and the desk's own words: one catalogue per language, loaded when the language is first wanted. */
 import { signal } from '@preact/signals';
+import { loadSentences } from '../problemWords';
 import { format, language, type Language, type Translate } from '.';
 import type { MessageKey } from './en';
 
@@ -8,7 +9,10 @@ type Catalogue = Record<MessageKey, string>;
 
 const loaders: Record<Language, () => Promise<Catalogue>> = {
   en: async () => (await import('./en')).en,
-  'zh-CN': async () => (await import('./zh-CN')).zhCN,
+  'zh-CN': async () => {
+    const [{ zhCN }] = await Promise.all([import('./zh-CN'), loadSentences()]);
+    return zhCN;
+  },
 };
 const loaded = signal<Partial<Record<Language, Catalogue>>>({});
 

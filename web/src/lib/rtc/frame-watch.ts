@@ -26,6 +26,8 @@ export class FrameWatch {
   frames = 0;
   last: PresentedFrame | null = null;
   private since_ms: number | null = null;
+  /** When the page last came back to the front. */
+  private visible_ms = -Infinity;
   private handle = 0;
   private poll: ReturnType<typeof setInterval> | undefined;
   private base = -1;
@@ -42,9 +44,17 @@ export class FrameWatch {
     document.addEventListener('visibilitychange', this.seen);
   }
 
-  /** Milliseconds since a frame was presented; null before the first. */
+  /** Milliseconds since a frame was presented; null before the first. The truth, also after the page was hidden. */
   age(): number | null {
     return this.since_ms === null ? null : this.now() - this.since_ms;
+  }
+
+  /**
+   * Milliseconds for which a frame was due and none came: a hidden page presents nothing, so from its return on.
+   * Tells live from frozen, never how old the picture is.
+   */
+  overdue(): number | null {
+    return this.since_ms === null ? null : this.now() - Math.max(this.since_ms, this.visible_ms);
   }
 
   stop(): void {
@@ -80,8 +90,7 @@ export class FrameWatch {
     this.onFrame(this.last);
   }
 
-  /** A hidden page presents nothing: when it comes back, the age counts from now. */
   private readonly seen = (): void => {
-    if (document.visibilityState === 'visible' && this.since_ms !== null) this.since_ms = this.now();
+    if (document.visibilityState === 'visible') this.visible_ms = this.now();
   };
 }

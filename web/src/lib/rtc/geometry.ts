@@ -52,6 +52,22 @@ export function onPicture(placement: Placement, x: number, y: number): boolean {
   );
 }
 
+/** The size that a shape's coordinates are of: its own, else its track's; null when neither is known. */
+export function pictureOf(
+  shape: { track_id: string; picture?: readonly [number, number] | null | undefined },
+  tracks: readonly { id: string; width?: number | null; height?: number | null }[],
+): Size | null {
+  if (shape.picture) return { width: shape.picture[0], height: shape.picture[1] };
+  const track = tracks.find((candidate) => candidate.id === shape.track_id);
+  return track?.width && track.height ? { width: track.width, height: track.height } : null;
+}
+
+/** A point of a picture of size `from` on the same picture of size `to`; itself where `from` is not known (RS-20). */
+export function rescale(point: readonly [number, number], from: Size | null, to: Size): [number, number] {
+  if (!from) return [point[0], point[1]];
+  return [(point[0] * to.width) / from.width, (point[1] * to.height) / from.height];
+}
+
 function round(value: number): number {
   return Math.round(value * 10) / 10; // a tenth of a source pixel is finer than any screen shows
 }

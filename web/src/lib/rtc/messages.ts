@@ -54,8 +54,10 @@ export interface FrameMap {
 }
 
 export type StrokeTool = 'pen' | 'arrow' | 'ellipse' | 'text';
-/** A point in source pixels of the track's picture. */
+/** A point in pixels of the picture that the shape was drawn on. */
 export type Point = [number, number];
+/** The size of that picture, width and height: encodes of one picture differ in size, and a size may change. */
+export type PictureSize = [number, number];
 
 /** RS-20, as a client sends it. */
 export interface StrokeDraft {
@@ -63,6 +65,7 @@ export interface StrokeDraft {
   tool: StrokeTool;
   track_id: string;
   points: Point[];
+  picture?: PictureSize;
   text?: string;
   frame: FrameRef;
   pinned: boolean;
@@ -138,7 +141,15 @@ export interface Published {
 }
 
 export type Laser =
-  | { type: 'laser'; participant_id: string; track_id: string; x: number; y: number; off?: false }
+  | {
+      type: 'laser';
+      participant_id: string;
+      track_id: string;
+      x: number;
+      y: number;
+      picture?: PictureSize;
+      off?: false;
+    }
   | { type: 'laser'; participant_id: string; track_id: string; off: true };
 
 export type ServerMessage =
@@ -177,6 +188,6 @@ export type ClientMessage =
   | { type: 'stroke'; stroke: StrokeDraft }
   | { type: 'stroke_undo' }
   | { type: 'stroke_clear'; mine: boolean }
-  | { type: 'laser'; track_id: string; x: number; y: number }
+  | { type: 'laser'; track_id: string; x: number; y: number; picture?: PictureSize }
   | { type: 'laser'; track_id: string; off: true }
   | { type: 'chat'; text: string };

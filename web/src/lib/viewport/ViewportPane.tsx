@@ -5,6 +5,7 @@
 import { useEffect, useRef, useState } from 'react';
 import { Icon } from '@/kit';
 import { ApiError } from '@/lib/problem';
+import { reasonOf } from '@/lib/reason';
 import { naturalWindow } from './dicom';
 import { bindGestures, type DragTool } from './gestures';
 import { LiteViewport } from './lite';
@@ -75,6 +76,8 @@ export function ViewportPane(props: Props) {
       data-window-center={window ? Math.round(window.center) : undefined}
       data-window-width={window ? Math.round(window.width) : undefined}
       data-invert={state?.invert ?? false}
+      data-mirrored={state?.mirrored ?? false}
+      data-degrees={state?.degrees ?? 0}
       data-scale={state?.scale.toFixed(3)}
       tabIndex={0}
       role="img"
@@ -91,11 +94,12 @@ export function ViewportPane(props: Props) {
 
 function describe(state: ViewportState | undefined): string {
   if (!state || state.count === 0) return v('viewport');
-  return `${v('viewport')}. ${v('frame', { n: state.index + 1, count: state.count })}`;
+  return [v('viewport'), v('frame', { n: state.index + 1, count: state.count }), ...changes(state)].join('. ');
 }
 
 function Corners({ state, small }: { state: ViewportState; small: boolean }) {
   const { instance } = state;
+  const changed = changes(state);
   const window = state.window ?? (instance ? naturalWindow(instance) : null);
   return (
     <>
@@ -103,6 +107,11 @@ function Corners({ state, small }: { state: ViewportState; small: boolean }) {
         {instance?.modality} <b className="num">{state.index + 1}</b>/<span className="num">{state.count}</span>
       </span>
       <span className="vp-corner vp-tr">{quality(state)}</span>
+      {changed.length > 0 && (
+        <strong className="vp-corner vp-changed" data-testid="picture-changed">
+          {changed.join(' · ')}
+        </strong>
+      )}
       {window && (
         <span className="vp-corner vp-bl num">
           {v('window', { center: Math.round(window.center), width: Math.round(window.width) })}
@@ -113,6 +122,15 @@ function Corners({ state, small }: { state: ViewportState; small: boolean }) {
       </span>
     </>
   );
+}
+
+/** What was done to the picture that a reader must know: it is not shown as stored. */
+function changes({ mirrored, degrees, invert }: ViewportState): string[] {
+  const words: string[] = [];
+  if (mirrored) words.push(degrees === 180 ? v('mirrored_v') : v('mirrored'));
+  if (degrees !== 0 && !(mirrored && degrees === 180)) words.push(v('turned', { n: degrees }));
+  if (invert) words.push(v('inverted'));
+  return words;
 }
 
 function quality(state: ViewportState): string {
@@ -165,6 +183,6 @@ function Middle({
 }
 
 function reason(error: unknown): string {
-  if (error instanceof ApiError) return error.message;
+  if (error instanceof ApiError) return reasonOf(error);
   return v('failed_decode');
 }

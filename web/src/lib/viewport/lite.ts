@@ -11,7 +11,7 @@ import { isDeep, windowOf, type Instance } from './dicom';
 import { canvasEngine } from './render-2d';
 import { webglEngine } from './render-webgl';
 import { order, type DrawOrder, type Engine } from './render';
-import { fitScale, toBox, UPRIGHT, zoomAt, type Affine, type Box, type View } from './transform';
+import { fitScale, orientation, toBox, UPRIGHT, zoomAt, type Affine, type Box, type View } from './transform';
 import type { Viewport, ViewportState } from './viewport';
 import type { Window } from './window';
 
@@ -42,6 +42,8 @@ export class LiteViewport implements Viewport {
     playing: false,
     window: null,
     invert: false,
+    mirrored: false,
+    degrees: 0,
     scale: 1,
     engine: 'canvas2d',
     instance: null,
@@ -95,7 +97,7 @@ export class LiteViewport implements Viewport {
           (slot) => slot.instance.sopInstanceUid === start.sopInstanceUid && slot.frame === (start.frame ?? 1),
         )
       : 0;
-    this.view = { ...this.view, ...UPRIGHT };
+    this.turnTo(UPRIGHT);
     this.fitMode = 'fit';
     this.clock = null;
     this.lateSince = performance.now();
@@ -165,7 +167,7 @@ export class LiteViewport implements Viewport {
   }
 
   rotate(quarterTurns: number): void {
-    this.view = { ...this.view, turns: (((this.view.turns + quarterTurns) % 4) + 4) % 4 };
+    this.turnTo({ turns: (((this.view.turns + quarterTurns) % 4) + 4) % 4 });
     this.redraw();
   }
 
@@ -173,12 +175,12 @@ export class LiteViewport implements Viewport {
   flip(axis: 'h' | 'v'): void {
     const sideways = this.view.turns % 2 === 1;
     const key = (axis === 'h') !== sideways ? 'flipH' : 'flipV';
-    this.view = { ...this.view, [key]: !this.view[key] };
+    this.turnTo({ [key]: !this.view[key] });
     this.redraw();
   }
 
   reset(): void {
-    this.view = { ...this.view, ...UPRIGHT };
+    this.turnTo(UPRIGHT);
     this.fitMode = 'fit';
     this.update({ window: null, invert: false });
     this.redraw();
@@ -210,6 +212,11 @@ export class LiteViewport implements Viewport {
     clearTimeout(this.blankTimer);
     this.loader.dispose();
     this.engine.dispose();
+  }
+
+  private turnTo(change: Partial<Pick<View, 'turns' | 'flipH' | 'flipV'>>): void {
+    this.view = { ...this.view, ...change };
+    this.update(orientation(this.view));
   }
 
   private update(change: Partial<ViewportState>): void {

@@ -28,6 +28,14 @@ export type Affine = [number, number, number, number, number, number];
 
 export const UPRIGHT: Pick<View, 'turns' | 'flipH' | 'flipV'> = { turns: 0, flipH: false, flipV: false };
 
+/** How the picture stands against the stored one: mirrored (across the upright axis), then turned clockwise. */
+export function orientation({ turns, flipH, flipV }: Pick<View, 'turns' | 'flipH' | 'flipV'>): {
+  mirrored: boolean;
+  degrees: number;
+} {
+  return { mirrored: flipH !== flipV, degrees: ((turns + (flipV ? 2 : 0)) % 4) * 90 };
+}
+
 /** The scale at which the whole turned picture just fits the box. */
 export function fitScale(picture: Picture, box: Box, turns: number): number {
   const tall = picture.height * picture.aspect;

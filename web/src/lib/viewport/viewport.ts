@@ -22,6 +22,9 @@ export interface ViewportState {
   playing: boolean;
   window: Window | null;
   invert: boolean;
+  /** How the picture stands against the stored one. */
+  mirrored: boolean;
+  degrees: number;
   /** CSS pixels per image pixel. */
   scale: number;
   engine: 'webgl2' | 'canvas2d';

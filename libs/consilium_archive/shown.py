@@ -1,0 +1,22 @@
+"""Whose data a page shows: what the audit trail must name before the page is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One patient of a page; ``study_uid`` only where the patient has no id: such studies are not one patient's."""
+
+    patient_id: str
+    issuer: str
+    study_uid: str = ""
+
+
+def shown_by(rows: Iterable[Any]) -> tuple[Shown, ...]:
+    """Return the patients of rows that hold ``patient_id``, ``issuer`` and ``study_uid``, each once, in order."""
+    found = (Shown(row.patient_id, row.issuer, "" if row.patient_id else row.study_uid) for row in rows)
+    return tuple(dict.fromkeys(found))
