@@ -136,6 +136,23 @@ async def test_rs_02_one_person_takes_only_so_many_seats(still_platform: Platfor
         assert (entry["actor"], entry["detail"]) == ("operator", "too-many-sessions")
 
 
+async def test_rs_02_nobody_is_seated_in_a_room_that_ends_meanwhile(
+    room: LiveService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captures = room.context.store.captures
+
+    async def ending(room_id: str) -> Any:
+        monkeypatch.undo()
+        await room.http.post("/api/v1/rooms/demo/end", headers=room.bearer(Role.ADMIN))
+        return await captures(room_id)
+
+    async with room.socket() as late:
+        monkeypatch.setattr(room.context.store, "captures", ending)
+        await late.send(type="hello", token=room.token(Role.SPECIALIST))
+        assert await late.closed() == 4410
+        assert late.received == []
+
+
 async def test_rs_03_the_welcome_holds_everything_that_is_there(room: LiveService) -> None:
     room.plane.map_frame("demo-h264", 90_000, FrameStamp(1, 30, 1_700_000_000_000_000))
     async with room.socket() as first, room.socket() as second:

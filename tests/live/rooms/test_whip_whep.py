@@ -97,6 +97,37 @@ async def test_two_publications_at_once_leave_one(live: LiveService) -> None:
     assert len(live.plane.sessions) == 1
 
 
+async def test_nothing_is_published_into_or_seen_in_a_room_that_ends_meanwhile(
+    live: LiveService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await live.open_room()
+    await live.go_live()
+    hall = live.context.halls.open("demo", "demo")
+    async with hall.publishing:
+        publishing = asyncio.create_task(live.whip())
+        await until(lambda: hall.publishing._waiters, "the publisher waits for its turn")
+        act = live.context.audit.act
+
+        async def ending(principal: Any, action: str, *args: Any, **facts: Any) -> None:
+            await act(principal, action, *args, **facts)
+            if action == "room.view" and facts.get("detail") == "whep":
+                await live.http.post("/api/v1/rooms/demo/end", headers=live.bearer(Role.ADMIN))
+
+        monkeypatch.setattr(live.context.audit, "act", ending)
+        assert (await view(live, offer("recvonly:h264"))).status_code == 410
+    assert (await publishing).status_code == 410
+    assert live.plane.sessions == {}
+
+
+async def test_publishers_whose_ids_end_alike_do_not_share_a_track(live: LiveService) -> None:
+    await live.open_room()
+    for subject in ("01AAAAAA-12345678", "01BBBBBB-12345678"):
+        headers = {**live.bearer(Role.OPERATOR, subject=subject), **SDP}
+        reply = await live.http.post("/whip/demo", content=offer("sendonly:h264"), headers=headers)
+        assert reply.status_code == 201
+    assert set(live.plane.known) == {"demo-01AAAAAA-12345678-h264", "demo-01BBBBBB-12345678-h264"}
+
+
 async def test_a_refused_offer_leaves_no_track_behind(live: LiveService) -> None:
     await live.open_room()
     reply = await live.whip(offer("recvonly:h264"))

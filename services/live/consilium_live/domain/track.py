@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -10,6 +11,15 @@ from consilium_live.ports import CodecName, MediaKind, TrackState
 
 Source = Literal["modality", "camera", "microphone"]
 _ORDER = {"modality": 0, "microphone": 1, "camera": 2}
+
+
+_PREFIX_CHARS = 58  # a track id has 64 at most (RS-10), the codec's name follows the prefix
+
+
+def personal_prefix(room_id: str, subject: str) -> str:
+    """Return what the ids of a person's own picture begin with: room and whole subject, or a digest where that is too long."""
+    whole = f"{room_id}-{subject}"
+    return whole if len(whole) <= _PREFIX_CHARS else hashlib.sha256(whole.encode()).hexdigest()[:32]
 
 
 @dataclass(slots=True)
