@@ -45,6 +45,11 @@ class RoomTrack:
         return (_ORDER[self.source], self.site_id is None, self.codec == "VP8", self.id)
 
 
+def bitrate_ceiling(max_height: int) -> int:
+    """Return what an encode of so many rows may take, bit/s: 0.2 bit per pixel of 16:9 at 30 fps (SP-40), 1 to 8 Mbit/s."""
+    return max(1_000_000, min(8_000_000, max_height * max_height * 16 * 30 // (9 * 5)))
+
+
 class SecondEncode:
     """Who needs VP8 in a room, and when to ask the site for it or to let it go."""
 
