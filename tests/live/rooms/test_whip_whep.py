@@ -158,6 +158,41 @@ async def test_methods_without_meaning_are_405_and_options_tells_what_is_taken(l
     assert (await live.http.options(f"/{kind}/demo/s")).headers["accept-patch"] == "application/trickle-ice-sdpfrag"
 
 
+@pytest.mark.parametrize("kind", ["whip", "whep"])
+async def test_pages_of_other_origins_may_ask_and_may_read_answers_and_errors(live: LiveService, kind: str) -> None:
+    """RFC 9725 4.2: a preflight has no token; errors carry the headers too, or a page learns nothing of them."""
+    await live.open_room()
+    await live.go_live()
+    page = {"Origin": "https://viewer.example", "Access-Control-Request-Method": "POST"}
+    for url in (f"/{kind}/demo", f"/{kind}/demo/s"):
+        reply = await live.http.options(url, headers=page)
+        assert reply.status_code == 204
+        assert reply.headers["access-control-allow-origin"] == "*"
+        assert {"POST", "PATCH", "DELETE"} <= set(reply.headers["access-control-allow-methods"].split(", "))
+        assert {"Authorization", "Content-Type", "If-Match"} <= set(
+            reply.headers["access-control-allow-headers"].split(", ")
+        )
+    sdp = offer("sendonly:h264" if kind == "whip" else "recvonly:h264")
+    made = await live.http.post(f"/{kind}/demo", content=sdp, headers={**live.bearer(Role.OPERATOR), **SDP, **page})
+    refused = await live.http.post(f"/{kind}/demo", content=sdp, headers={**SDP, **page})
+    unknown = await live.http.post(f"/{kind}/nowhere", content=sdp, headers={**live.bearer(Role.OPERATOR), **SDP})
+    assert [r.status_code for r in (made, refused, unknown)] == [201, 401, 404]
+    for reply in (made, refused, unknown):
+        assert reply.headers["access-control-allow-origin"] == "*"
+        assert {"Location", "ETag", "Link"} <= set(reply.headers["access-control-expose-headers"].split(", "))
+    assert "access-control-allow-origin" not in (await live.http.get("/api/v1/rooms", headers=page)).headers
+
+
+async def test_only_the_named_origins_may_use_media_where_some_are_named(
+    still_platform: Platform, clock: FakeClock
+) -> None:
+    async with running(still_platform, clock, cors_origins=["https://viewer.example"]) as live:
+        for origin, told in (("https://viewer.example", "https://viewer.example"), ("https://other.example", None)):
+            reply = await live.http.options("/whep/demo", headers={"Origin": origin})
+            assert reply.headers.get("access-control-allow-origin") == told
+            assert reply.headers["vary"] == "Origin"
+
+
 async def test_candidates_trickle_with_if_match_and_an_ice_restart_is_refused(live: LiveService) -> None:
     await live.open_room()
     reply = await live.whip()
