@@ -77,7 +77,7 @@ class StreamPublish(Message):
     device: str | None = None
     codec: Literal["h264", "vp8"] = "h264"
     max_height: int = Field(default=1080, ge=120, le=2160)
-    max_bitrate_bps: int = Field(default=4_000_000, ge=100_000, le=20_000_000)
+    max_bitrate_bps: int = Field(default=8_000_000, ge=100_000, le=20_000_000)
 
 
 class StreamStop(Message):

@@ -40,6 +40,16 @@ async def test_from_request_to_a_signed_report_that_is_locked(system: System, br
         await page.locator("#section-findings").fill("二尖瓣反流 moderate, unchanged.")
         await page.locator("#section-impression").fill("No change 无变化")
         await expect(page.get_by_text("Saved, version").first).to_be_visible()
+        await page.goto("/rooms/demo")  # the same patient's room: a capture goes into the report being written
+        await expect(page.get_by_test_id("room-video")).to_have_attribute("data-standing", "live", timeout=30_000)
+        await page.get_by_test_id("btn-still").click()
+        await page.get_by_test_id("btn-add-to-report").first.click(timeout=30_000)
+        await expect(page.get_by_text("Added to the report.")).to_be_visible()
+        await page.goto(f"/reports/{report}")
+        images = page.get_by_test_id("key-images")
+        await expect(images).to_have_attribute("data-count", "1")
+        await expect(images.get_by_role("img", name="Image 1")).to_be_visible()
+        await expect(page.locator("#section-impression")).to_have_value("No change 无变化")
         await page.get_by_role("button", name="Submit for review").click()
         await expect(page.get_by_text("Submitted", exact=True).first).to_be_visible()
     async with signed_in(browser, system, "reviewer", DESKTOP) as page:
@@ -53,6 +63,7 @@ async def test_from_request_to_a_signed_report_that_is_locked(system: System, br
         await expect(dialog.locator(".hash")).to_have_text(__import__("re").compile(r"^[0-9a-f]{64}$"))
     signed = system.get(f"/api/v1/reports/{report}").json()
     assert signed["state"] == "signed"
+    assert len(signed["key_images"]) == 1
     assert system.get(f"/api/v1/consultations/{consultation}").json()["state"] == "completed"
     printed = system.get(f"/api/v1/reports/{report}/pdf", "referrer")
     assert printed.content.startswith(b"%PDF-")
@@ -74,4 +85,6 @@ async def test_a_signed_report_is_read_only_on_the_screen(system: System, browse
     async with signed_in(browser, system, "operator", DESKTOP, locale="zh-CN") as page:
         await page.goto(f"/reports/{page_of_reports[0]['id']}")
         await expect(page.get_by_text("No change 无变化").first).to_be_visible()
+        await expect(page.get_by_test_id("key-images").get_by_role("img")).to_be_visible()
+        await expect(page.get_by_test_id("key-images").get_by_role("button")).to_have_count(0)
         assert await page.locator("textarea:enabled").count() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -46,6 +47,25 @@ def study() -> Iterator[Any]:
     server = _load("study_server").StudyServer(dist)
     yield server
     server.close()
+
+
+@pytest.fixture
+def mock() -> Iterator[str]:
+    """Yield the address of the client's own mock backend (`web/tests/mock`)."""
+    command = ["./node.sh", "tests/mock/server.mjs"]
+    with subprocess.Popen(command, cwd=ROOT / "web", stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.terminate()
+
+
+@pytest_asyncio.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Yield a Chromium."""
+    async with async_playwright() as playwright:
+        opened = await playwright.chromium.launch(executable_path=need("chromium", "chromium"), args=FLAGS)
+        yield opened
+        await opened.close()
 
 
 @pytest_asyncio.fixture(params=["webgl2", "canvas2d"])

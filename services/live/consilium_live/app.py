@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from consilium_live.adapters.gateway import GatewayCommands
 from consilium_live.adapters.sql import SqlRoomStore
 from consilium_live.api import media, rooms, socket
+from consilium_live.api.cors import MediaCors
 from consilium_live.domain.ice import IceDirectory
 from consilium_live.flow import follow, keeper
 from consilium_live.flow.consultations import ConsultationFollower
@@ -53,6 +54,7 @@ async def open_service(
         )  # fmt: skip
         app = create_app("live", platform)
         app.state.live = context
+        app.add_middleware(MediaCors, origins=settings.cors_origins)
         for router in (rooms.router, media.router, socket.router):
             app.include_router(router)
         stack.push_async_callback(context.errands.close)

@@ -42,7 +42,7 @@ class MediaSettings:
     replay_max_s: float = 3.0  # older than this a group of pictures is not replayed, a keyframe is asked for
     replay_max_packets: int = 512  # nor more than so many packets: a slow link drowns in the burst
     history_packets: int = 2048  # per video track, a power of two; NACK answers and replay come from it
-    max_publish_bps: int = 6_000_000  # told to browsers as REMB
+    max_publish_bps: int = 10_000_000  # told to publishers as REMB: above what a modality's picture may take
     max_sessions: int = 1024
     reserved_sessions: int = 64  # of these, only for publishers that ask with `reserved`; an eighth of them at most
     max_tracks_per_session: int = 32

@@ -27,6 +27,10 @@ class LiveSettings(RoomSettings):
         default=None, description="Shared secret of coturn (static-auth-secret); unset: TURN is not offered."
     )
     turn_ttl_s: int = Field(default=3600, ge=60, le=86_400, description="Life of a TURN credential, seconds.")
+    cors_origins: list[str] = Field(
+        default_factory=lambda: ["*"],
+        description='Origins whose pages may use WHIP and WHEP as JSON, ["https://h"]; "*": any, a token is needed all the same.',
+    )
     max_participants: int = Field(default=64, ge=1, le=500, description="People in one room at once.")
     max_viewers: int = Field(default=200, ge=0, le=2000, description="WHEP viewers of one room at once.")
     max_seats_per_person: int = Field(

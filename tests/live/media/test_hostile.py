@@ -21,7 +21,7 @@ OFFER = offer(IDENTITY, "recvonly", ufrag="abcd")
 
 
 @given(st.binary(max_size=400))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_packet_parsers_never_raise(data: bytes) -> None:
     stun.parse_binding_request(data)
     stun.parse_binding_request(b"\0\1" + len(data).to_bytes(2, "big") + b"\x21\x12\xa4\x42" + bytes(12) + data)
@@ -42,7 +42,7 @@ def test_packet_parsers_never_raise(data: bytes) -> None:
 
 
 @given(st.binary(min_size=1, max_size=1400))
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 def test_srtp_and_dtls_refuse_noise(data: bytes) -> None:
     keys = Keys(GCM_128, bytes(28), bytes(28))
     session = SrtpSession(keys)
@@ -55,7 +55,7 @@ def test_srtp_and_dtls_refuse_noise(data: bytes) -> None:
 
 
 @given(st.data())
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_mangled_offers_are_read_or_refused_as_invalid(data: st.DataObject) -> None:
     lines = OFFER.splitlines()
     for _ in range(data.draw(st.integers(1, 4))):

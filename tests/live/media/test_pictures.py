@@ -7,7 +7,7 @@ from typing import Any
 
 import av
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consilium_live.media import picture
@@ -51,6 +51,7 @@ def test_the_size_of_a_vp8_key_frame_is_read(size: tuple[int, int]) -> None:
 
 
 @given(st.binary(max_size=120))
+@settings(deadline=None)
 def test_whatever_is_no_header_has_no_size(data: bytes) -> None:
     for size in (picture.h264_size(data), picture.h264_size(b"\x67" + data), picture.vp8_size(b"\x10" + data)):
         assert size is None or all(0 < side <= picture.MAX_SIDE for side in size)

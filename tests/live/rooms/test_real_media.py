@@ -16,6 +16,8 @@ import uvicorn
 import websockets
 
 from consilium_core.roles import Role
+from consilium_gateway.adapters.proxy import ProxyUpstream
+from consilium_gateway.door import Door
 from consilium_live.app import UVICORN_OPTIONS, open_service
 from consilium_live.settings import LiveSettings
 from consilium_platform.platform import Platform
@@ -46,6 +48,7 @@ class Served:
 
     platform: Platform
     gateway: SilentGateway
+    app: Any
     base: str
     http: httpx2.AsyncClient
 
@@ -88,7 +91,7 @@ async def served(platform: Platform) -> AsyncIterator[Served]:
         body = {"id": "demo", "title": "Echo", "site_id": "01SITE", "site_name": "County hospital"}
         opened = await http.post("/internal/v1/rooms", json=body, headers=bearer(platform, Role.SERVICE))
         assert opened.status_code == 200, opened.text
-        yield Served(platform, gateway, address, http)
+        yield Served(platform, gateway, app, address, http)
 
 
 class Person:
@@ -305,3 +308,28 @@ async def test_rs_32_a_frame_above_256_kib_closes_with_1009(served: Served) -> N
         await operator.send(type="chat", text="x" * 300_000)
         await operator.socket.wait_closed()
         assert operator.socket.close_code == 1009
+
+
+@pytest.mark.parametrize("cluster", [False, True])
+async def test_cors_headers_pass_the_gateways_door(served: Served, cluster: bool) -> None:
+    def client_address(scope: Any) -> str:
+        return "192.0.2.1"
+
+    upstream: Any = ProxyUpstream(f"http://{served.base}", client_address=client_address) if cluster else served.app
+    door = Door(
+        served.app, served.app, served.app, {"live": upstream}, client_address=client_address,
+        max_json_bytes=1 << 20, max_upload_bytes=1 << 20,
+    )  # fmt: skip
+    page = {"Origin": "https://viewer.example"}
+    try:
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(door), base_url="http://door") as http:
+            preflight = await http.options("/whep/demo", headers={**page, "Access-Control-Request-Method": "POST"})
+            refused = await http.post("/whip/demo", content="v=0", headers={**page, "Content-Type": "application/sdp"})
+    finally:
+        if isinstance(upstream, ProxyUpstream):
+            await upstream.aclose()
+    assert (preflight.status_code, refused.status_code) == (204, 401)
+    assert preflight.headers["accept-post"] == "application/sdp"
+    assert "POST" in preflight.headers["access-control-allow-methods"]
+    for reply in (preflight, refused):
+        assert reply.headers.get_list("access-control-allow-origin") == ["*"]

@@ -15,7 +15,7 @@ from consilium_live.domain.offer import MediaLine, connection_id, media_lines
 from consilium_live.domain.participant import COLORS, Participant, pick_color
 from consilium_live.domain.room import TRANSITIONS, Room, RoomState
 from consilium_live.domain.stroke import Board, StrokeDraft
-from consilium_live.domain.track import SecondEncode
+from consilium_live.domain.track import SecondEncode, bitrate_ceiling, personal_prefix
 from consilium_live.errors import RoomEnded
 
 AT = datetime(2030, 1, 1, tzinfo=UTC)
@@ -113,6 +113,18 @@ def test_rs_20_the_board_takes_20000_points_in_all() -> None:
         board.add(pen(f"s{number}", 1000), person(number % 4), AT)
     with pytest.raises(Exhausted):
         board.add(pen("more", 1), person(4), AT)
+
+
+def test_a_persons_track_ids_carry_the_whole_subject_and_never_exceed_64_characters() -> None:
+    assert personal_prefix("room", "somebody") == "room-somebody"
+    long = [personal_prefix("r" * 50, f"{'u' * 40}{n}") for n in range(2)]
+    assert len(set(long)) == 2
+    assert all(len(f"{prefix}-h264") <= 64 for prefix in long)
+
+
+@pytest.mark.parametrize(("rows", "bps"), [(120, 1_000_000), (720, 5_529_600), (1080, 8_000_000), (2160, 8_000_000)])
+def test_an_encode_may_take_what_its_size_needs(rows: int, bps: int) -> None:
+    assert bitrate_ceiling(rows) == bps
 
 
 def test_an_error_budget_forgets_after_its_window() -> None:

@@ -136,6 +136,23 @@ async def test_rs_02_one_person_takes_only_so_many_seats(still_platform: Platfor
         assert (entry["actor"], entry["detail"]) == ("operator", "too-many-sessions")
 
 
+async def test_rs_02_nobody_is_seated_in_a_room_that_ends_meanwhile(
+    room: LiveService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captures = room.context.store.captures
+
+    async def ending(room_id: str) -> Any:
+        monkeypatch.undo()
+        await room.http.post("/api/v1/rooms/demo/end", headers=room.bearer(Role.ADMIN))
+        return await captures(room_id)
+
+    async with room.socket() as late:
+        monkeypatch.setattr(room.context.store, "captures", ending)
+        await late.send(type="hello", token=room.token(Role.SPECIALIST))
+        assert await late.closed() == 4410
+        assert late.received == []
+
+
 async def test_rs_03_the_welcome_holds_everything_that_is_there(room: LiveService) -> None:
     room.plane.map_frame("demo-h264", 90_000, FrameStamp(1, 30, 1_700_000_000_000_000))
     async with room.socket() as first, room.socket() as second:
@@ -353,7 +370,10 @@ async def test_rs_15_an_unanswerable_picture_orders_vp8_and_joins_all_the_same(r
         await socket.send(type="subscribe", id="1", sdp=offer("recvonly:vp8"), tracks={"0": "demo-h264"})
         assert (await socket.next("subscribed"))["unanswerable"] == [{"track_id": "demo-h264", "codec": "H264"}]
         await until(lambda: room.gateway.sent, "VP8 is ordered")
-        assert [a.codec for a in room.gateway.of_type("stream.publish")] == ["vp8"]  # type: ignore[union-attr]
+        (order,) = room.gateway.of_type("stream.publish")
+        assert order.model_dump(exclude={"type", "device"}) == {
+            "room_id": "demo", "codec": "vp8", "max_height": 720, "max_bitrate_bps": 5_529_600,
+        }  # fmt: skip
 
 
 async def test_rs_15_the_second_encode_is_ordered_again_until_it_comes_and_stopped_30_s_after_its_last_viewer(

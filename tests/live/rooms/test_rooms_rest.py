@@ -170,7 +170,8 @@ async def test_starting_orders_the_site_and_is_live_when_packets_come(live: Any)
     assert reply.status_code == 202
     assert reply.json()["state"] == "lobby"
     assert [site for site, _ in live.gateway.sent] == ["01SITE"]
-    assert live.gateway.of_type("stream.publish")[0].codec == "h264"
+    order = live.gateway.of_type("stream.publish")[0]
+    assert (order.codec, order.max_height, order.max_bitrate_bps) == ("h264", 1080, 8_000_000)
     await live.whip()
     assert (await live.http.get("/api/v1/rooms/demo", headers=headers)).json()["live"] is False
     live.plane.packets("demo-h264")

@@ -97,6 +97,37 @@ async def test_two_publications_at_once_leave_one(live: LiveService) -> None:
     assert len(live.plane.sessions) == 1
 
 
+async def test_nothing_is_published_into_or_seen_in_a_room_that_ends_meanwhile(
+    live: LiveService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await live.open_room()
+    await live.go_live()
+    hall = live.context.halls.open("demo", "demo")
+    async with hall.publishing:
+        publishing = asyncio.create_task(live.whip())
+        await until(lambda: hall.publishing._waiters, "the publisher waits for its turn")
+        act = live.context.audit.act
+
+        async def ending(principal: Any, action: str, *args: Any, **facts: Any) -> None:
+            await act(principal, action, *args, **facts)
+            if action == "room.view" and facts.get("detail") == "whep":
+                await live.http.post("/api/v1/rooms/demo/end", headers=live.bearer(Role.ADMIN))
+
+        monkeypatch.setattr(live.context.audit, "act", ending)
+        assert (await view(live, offer("recvonly:h264"))).status_code == 410
+    assert (await publishing).status_code == 410
+    assert live.plane.sessions == {}
+
+
+async def test_publishers_whose_ids_end_alike_do_not_share_a_track(live: LiveService) -> None:
+    await live.open_room()
+    for subject in ("01AAAAAA-12345678", "01BBBBBB-12345678"):
+        headers = {**live.bearer(Role.OPERATOR, subject=subject), **SDP}
+        reply = await live.http.post("/whip/demo", content=offer("sendonly:h264"), headers=headers)
+        assert reply.status_code == 201
+    assert set(live.plane.known) == {"demo-01AAAAAA-12345678-h264", "demo-01BBBBBB-12345678-h264"}
+
+
 async def test_a_refused_offer_leaves_no_track_behind(live: LiveService) -> None:
     await live.open_room()
     reply = await live.whip(offer("recvonly:h264"))
@@ -125,6 +156,41 @@ async def test_methods_without_meaning_are_405_and_options_tells_what_is_taken(l
             assert (await live.http.request(method, url)).status_code == 405
     assert (await live.http.options(f"/{kind}/demo")).headers["accept-post"] == "application/sdp"
     assert (await live.http.options(f"/{kind}/demo/s")).headers["accept-patch"] == "application/trickle-ice-sdpfrag"
+
+
+@pytest.mark.parametrize("kind", ["whip", "whep"])
+async def test_pages_of_other_origins_may_ask_and_may_read_answers_and_errors(live: LiveService, kind: str) -> None:
+    """RFC 9725 4.2: a preflight has no token; errors carry the headers too, or a page learns nothing of them."""
+    await live.open_room()
+    await live.go_live()
+    page = {"Origin": "https://viewer.example", "Access-Control-Request-Method": "POST"}
+    for url in (f"/{kind}/demo", f"/{kind}/demo/s"):
+        reply = await live.http.options(url, headers=page)
+        assert reply.status_code == 204
+        assert reply.headers["access-control-allow-origin"] == "*"
+        assert {"POST", "PATCH", "DELETE"} <= set(reply.headers["access-control-allow-methods"].split(", "))
+        assert {"Authorization", "Content-Type", "If-Match"} <= set(
+            reply.headers["access-control-allow-headers"].split(", ")
+        )
+    sdp = offer("sendonly:h264" if kind == "whip" else "recvonly:h264")
+    made = await live.http.post(f"/{kind}/demo", content=sdp, headers={**live.bearer(Role.OPERATOR), **SDP, **page})
+    refused = await live.http.post(f"/{kind}/demo", content=sdp, headers={**SDP, **page})
+    unknown = await live.http.post(f"/{kind}/nowhere", content=sdp, headers={**live.bearer(Role.OPERATOR), **SDP})
+    assert [r.status_code for r in (made, refused, unknown)] == [201, 401, 404]
+    for reply in (made, refused, unknown):
+        assert reply.headers["access-control-allow-origin"] == "*"
+        assert {"Location", "ETag", "Link"} <= set(reply.headers["access-control-expose-headers"].split(", "))
+    assert "access-control-allow-origin" not in (await live.http.get("/api/v1/rooms", headers=page)).headers
+
+
+async def test_only_the_named_origins_may_use_media_where_some_are_named(
+    still_platform: Platform, clock: FakeClock
+) -> None:
+    async with running(still_platform, clock, cors_origins=["https://viewer.example"]) as live:
+        for origin, told in (("https://viewer.example", "https://viewer.example"), ("https://other.example", None)):
+            reply = await live.http.options("/whep/demo", headers={"Origin": origin})
+            assert reply.headers.get("access-control-allow-origin") == told
+            assert reply.headers["vary"] == "Origin"
 
 
 async def test_candidates_trickle_with_if_match_and_an_ice_restart_is_refused(live: LiveService) -> None:

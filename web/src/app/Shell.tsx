@@ -131,7 +131,7 @@ function LinkChip({ offline }: { offline: boolean }) {
     case 'idle':
       return (
         <Chip tone="warn" dot>
-          {t('link.waiting')}
+          {t(offline ? 'link.offline' : 'link.waiting')}
         </Chip>
       );
   }

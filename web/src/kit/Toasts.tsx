@@ -1,4 +1,4 @@
-/** Short messages at the edge of the page; they leave by themselves, problems later than good news. */
+/** Short messages in the top bar, two at most; they leave by themselves, problems later than good news. */
 import { signal } from '@preact/signals';
 import { Notice, type Tone } from './base';
 
@@ -15,7 +15,7 @@ let count = 0;
 /** Show a short message. */
 export function notify(text: string, tone: Tone = 'ok'): void {
   const id = ++count;
-  shown.value = [...shown.value.slice(-3), { id, tone, text }];
+  shown.value = [...shown.value.slice(-1).filter((toast) => toast.text !== text), { id, tone, text }];
   setTimeout(() => {
     shown.value = shown.value.filter((toast) => toast.id !== id);
   }, LIFE_MS[tone] ?? 4000);

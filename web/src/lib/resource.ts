@@ -3,8 +3,10 @@
  * A failure after a success keeps the last good value and its time, so that a screen can show it marked as old.
  * While a new key loads, the old key's value stays in `loading.stale`: a list being filtered does not flicker.
  */
+import { computed, effect } from '@preact/signals';
 import { useCallback, useEffect, useRef, useState } from 'react';
 import type { EventName, ServerEvent } from '@/protocol/types';
+import { user } from './auth';
 import { listen } from './events';
 import { asProblem, type Problem } from './problem';
 
@@ -26,6 +28,27 @@ export interface Freshness {
   subject?: string | undefined;
   /** Say that an event tells nothing new; asked when the refetch would start. */
   known?: ((event: ServerEvent) => boolean) | undefined;
+  /** Keep the last good value beyond the page, so that it stands, marked as old, when the page is opened offline. */
+  remember?: boolean | undefined;
+}
+
+interface Remembered {
+  value: unknown;
+  at: number;
+}
+const MOST_REMEMBERED = 20;
+/** In memory, and of the person signed in only: lists name patients. */
+const remembered = new Map<string, Remembered>();
+const owner = computed(() => user.value?.id);
+effect(() => {
+  void owner.value; // another person, or nobody
+  remembered.clear();
+});
+
+function remember(key: string, kept: Remembered): void {
+  remembered.delete(key);
+  remembered.set(key, kept);
+  for (const oldest of [...remembered.keys()].slice(0, -MOST_REMEMBERED)) remembered.delete(oldest);
 }
 
 const SETTLE_MS = 150; // events come in bursts: one refetch per burst
@@ -39,18 +62,24 @@ export function useResource<T>(
   const [resource, setResource] = useState<Resource<T>>({ kind: 'loading', stale: null });
   const [turn, setTurn] = useState(0);
   const last = useRef<{ key: string | null; value: T; at: number } | null>(null);
+  const remembers = fresh?.remember ?? false;
   const latest = useRef(fetcher);
   latest.current = fetcher;
 
   useEffect(() => {
     if (key === null) return;
-    if (last.current?.key !== key) setResource({ kind: 'loading', stale: last.current?.value ?? null });
+    if (last.current?.key !== key) {
+      const kept = remembers ? remembered.get(key) : undefined;
+      if (kept) last.current = { key, value: kept.value as T, at: kept.at };
+      setResource({ kind: 'loading', stale: last.current?.value ?? null });
+    }
     const stop = new AbortController();
     latest
       .current(stop.signal)
       .then((value) => {
         if (stop.signal.aborted) return;
         last.current = { key, value, at: Date.now() };
+        if (remembers) remember(key, { value, at: last.current.at });
         setResource({ kind: 'ready', value, at: last.current.at });
       })
       .catch((error: unknown) => {

@@ -2677,7 +2677,7 @@ export interface components {
             device?: string | null;
             /**
              * Max Bitrate Bps
-             * @default 4000000
+             * @default 8000000
              */
             max_bitrate_bps: number;
             /**

@@ -201,6 +201,7 @@ const routes = [
           { current_version: report.version },
         );
       report.sections = body.sections;
+      report.key_images = body.key_images;
       return changeReport(report, report.state, by);
     },
   ],
@@ -273,6 +274,14 @@ const routes = [
         query.get('cursor'),
       );
     },
+  ],
+  [
+    'GET',
+    '/dicomweb/studies',
+    (_, { query }) =>
+      data.studies
+        .filter((s) => s.study_uid === query.get('StudyInstanceUID'))
+        .map((s) => ({ '0020000D': { vr: 'UI', Value: [s.study_uid] } })),
   ],
   ['GET', '/api/v1/sites', () => ({ items: data.sites, next_cursor: null })],
   [
@@ -405,7 +414,7 @@ async function handleApi(request, response, url) {
 
 async function handleFile(response, url) {
   const path = normalize(url.pathname);
-  const name = extname(path) ? path : '/index.html';
+  const name = TYPES[extname(path)] ? path : '/index.html'; // a UID in an address is no file
   try {
     const bytes = await readFile(join(dist, name));
     response

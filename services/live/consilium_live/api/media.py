@@ -26,7 +26,6 @@ FRAGMENT_BOUND = 16 * 1024
 SDP_TYPE = "application/sdp"
 FRAGMENT_TYPE = "application/trickle-ice-sdpfrag"
 PERMISSION = {"whip": Permission.ROOM_PUBLISH, "whep": Permission.ROOM_VIEW}
-_EXPOSED = {"Access-Control-Expose-Headers": "Location, ETag, Link"}
 router = APIRouter()
 
 
@@ -62,7 +61,7 @@ def _text(held: bytearray) -> str:
 
 
 def _created(context: LiveContext, kind: ResourceKind, resource: MediaResource, answer: str) -> Response:
-    response = Response(answer, 201, media_type=SDP_TYPE, headers=_EXPOSED)
+    response = Response(answer, 201, media_type=SDP_TYPE)
     response.headers["Location"] = f"/{kind}/{resource.room_id}/{resource.id}"
     response.headers["ETag"] = resource.etag
     response.headers["Accept-Patch"] = FRAGMENT_TYPE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -10,6 +11,15 @@ from consilium_live.ports import CodecName, MediaKind, TrackState
 
 Source = Literal["modality", "camera", "microphone"]
 _ORDER = {"modality": 0, "microphone": 1, "camera": 2}
+
+
+_PREFIX_CHARS = 58  # a track id has 64 at most (RS-10), the codec's name follows the prefix
+
+
+def personal_prefix(room_id: str, subject: str) -> str:
+    """Return what the ids of a person's own picture begin with: room and whole subject, or a digest where that is too long."""
+    whole = f"{room_id}-{subject}"
+    return whole if len(whole) <= _PREFIX_CHARS else hashlib.sha256(whole.encode()).hexdigest()[:32]
 
 
 @dataclass(slots=True)
@@ -33,6 +43,11 @@ class RoomTrack:
     def rank(self) -> tuple[int, bool, bool, str]:
         """Sort: the examination first, the site's own before others', H.264 before VP8, then by id."""
         return (_ORDER[self.source], self.site_id is None, self.codec == "VP8", self.id)
+
+
+def bitrate_ceiling(max_height: int) -> int:
+    """Return what an encode of so many rows may take, bit/s: 0.2 bit per pixel of 16:9 at 30 fps (SP-40), 1 to 8 Mbit/s."""
+    return max(1_000_000, min(8_000_000, max_height * max_height * 16 * 30 // (9 * 5)))
 
 
 class SecondEncode:

@@ -72,8 +72,9 @@ async def join(context: LiveContext, principal: Principal, room_id: str, hello: 
     room = await admit(context, principal, room_id)
     await context.audit.act(principal, "room.join", subject=room.id, patient_id=room.patient.patient_id)
     now = context.clock.now()
-    room = await context.store.change(room_id, lambda r: r.entered(now), context.facts)
     captures = await context.store.captures(room_id)
+    room = await context.store.change(room_id, lambda r: r.entered(now), context.facts)
+    room.require_open()  # it may have ended while we waited; from here to the seat nothing waits
     _check_space(context, principal, room_id)  # others may have come while we waited
     hall = context.halls.open(room.id, room.tenant)
     person = Participant(

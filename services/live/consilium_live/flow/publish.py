@@ -7,7 +7,7 @@ from consilium_core.ids import new_ulid
 from consilium_core.roles import Principal
 from consilium_live.domain.offer import ice_ufrag, media_lines
 from consilium_live.domain.room import Room, RoomState
-from consilium_live.domain.track import RoomTrack
+from consilium_live.domain.track import RoomTrack, personal_prefix
 from consilium_live.errors import ForeignSite, RoomPaused
 from consilium_live.flow.context import LiveContext
 from consilium_live.flow.hall import Hall
@@ -32,7 +32,7 @@ async def admit_publisher(context: LiveContext, principal: Principal, room_id: s
 async def publish(context: LiveContext, principal: Principal, room_id: str, sdp: str) -> tuple[MediaResource, str]:
     """Answer a publisher's offer; the same publisher's earlier session of the same codec is replaced."""
     room = await admit_publisher(context, principal, room_id)
-    prefix = room.id if principal.kind == "site" else f"{room.id}-{principal.subject[-8:]}"
+    prefix = room.id if principal.kind == "site" else personal_prefix(room.id, principal.subject)
     wanted = {line.mid: f"{prefix}-{line.slots[0]}" for line in media_lines(sdp) if line.sends and line.slots}
     if not wanted:
         raise Invalid("The offer sends nothing that this service forwards (H.264, VP8, opus).")
@@ -40,6 +40,7 @@ async def publish(context: LiveContext, principal: Principal, room_id: str, sdp:
     async with hall.publishing:
         if principal.kind != "site":
             context.resources.check_owner(room.tenant, principal.subject, context.settings.max_sessions_per_person)
+        room = await admit_publisher(context, principal, room_id)  # it may have ended or paused while we waited
         replaced = await _replace(context, hall, set(wanted.values()))
         resource = MediaResource(
             new_ulid(), "whip", room.id, room.tenant, principal.subject, principal.expires_at, ice_ufrag(sdp)

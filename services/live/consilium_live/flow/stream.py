@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import structlog
 
 from consilium_core.errors import Conflict
 from consilium_core.roles import Principal
 from consilium_core.site_protocol import StreamPublish, StreamStop
 from consilium_live.domain.room import Room
+from consilium_live.domain.track import bitrate_ceiling
 from consilium_live.flow.context import LiveContext
 from consilium_live.flow.hall import Hall
 from consilium_live.flow.media_events import drop_tracks
 from consilium_live.flow.rooms import stop_site
 from consilium_live.ports import TrackState
 
+FIRST_HEIGHT, SECOND_HEIGHT = 1080, 720  # rows: VP8 is encoded beside H.264, by software as a rule
 log = structlog.get_logger()
 _THERE = (TrackState.WAITING, TrackState.LIVE)
 
@@ -28,11 +32,17 @@ async def start_stream(context: LiveContext, principal: Principal, room_id: str)
     room = await context.store.change(room_id, lambda r: r.started(now), context.facts)
     await context.audit.act(principal, "room.stream.start", subject=room.id, patient_id=room.patient.patient_id)
     await context.commands.send(
-        room.tenant, room.site_id, StreamPublish(room_id=room.id),
+        room.tenant, room.site_id, _order(room, "h264", FIRST_HEIGHT),
         deadline_s=context.settings.stream_deadline_s, actor=principal.subject,
     )  # fmt: skip
     context.halls.touch(room_id)
     return room
+
+
+def _order(room: Room, codec: Literal["h264", "vp8"], max_height: int) -> StreamPublish:
+    return StreamPublish(
+        room_id=room.id, codec=codec, max_height=max_height, max_bitrate_bps=bitrate_ceiling(max_height)
+    )
 
 
 async def stop_stream(context: LiveContext, principal: Principal, room_id: str) -> Room:
@@ -77,11 +87,7 @@ async def _order_second(context: LiveContext, hall: Hall, *, wanted: bool) -> No
     room = await context.store.room(hall.room_id)
     if not room.site_id:
         return
-    args = (
-        StreamPublish(room_id=room.id, codec="vp8", max_height=720, max_bitrate_bps=2_500_000)
-        if wanted
-        else StreamStop(room_id=room.id, codec="vp8")
-    )
+    args = _order(room, "vp8", SECOND_HEIGHT) if wanted else StreamStop(room_id=room.id, codec="vp8")
     deadline_s = context.settings.stream_deadline_s
     await context.commands.send(room.tenant, room.site_id, args, deadline_s=deadline_s, actor="service:live")
     log.info("second_encode_ordered", room=room.id, wanted=wanted)

@@ -39,6 +39,7 @@ async def view(context: LiveContext, principal: Principal, room_id: str, sdp: st
         await context.audit.act(
             principal, "room.view", subject=room.id, patient_id=room.patient.patient_id, detail="whep"
         )
+        (await context.store.room(room_id, principal.tenant)).require_open()  # it may have ended while we waited
         context.resources.check_owner(room.tenant, principal.subject, context.settings.max_sessions_per_person)
         context.resources.add(resource)
         done = await context.plane.subscribe(

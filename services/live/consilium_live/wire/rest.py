@@ -10,7 +10,8 @@ from consilium_core.frame_ref import FrameRef
 from consilium_core.site_protocol import CaptureContext, PatientContext
 from consilium_live.wire.common import Ask, Stamp, Wire
 
-RoomIdText = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+# its tracks' ids, <room>-<codec>, have 64 characters at most
+RoomIdText = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,57}$")]
 UidText = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
 TrackStateText = Literal["waiting", "live", "stalled", "ended"]
 

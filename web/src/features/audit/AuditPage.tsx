@@ -172,7 +172,7 @@ function Trail({ filter, onClear }: { filter: Filter; onClear: () => void }) {
 export default function AuditPage() {
   const [filter, setFilter] = useState<Filter>(ANY);
   return (
-    <div className="page stack">
+    <div className="page stack audit-page">
       <header className="page-head">
         <h1>{t('audit.title')}</h1>
       </header>

@@ -2,7 +2,7 @@
 import { Link } from 'wouter';
 import { Icon, PatientBanner, ProblemNotice, Skeleton } from '@/kit';
 import { ConsultationChip, consultationWord, Due, UrgencyChip } from '@/kit/WorkChips';
-import { api } from '@/lib/api';
+import { api, withQuery } from '@/lib/api';
 import { t } from '@/lib/i18n/app';
 import { useNow } from '@/lib/now';
 import { useResource } from '@/lib/resource';
@@ -76,15 +76,34 @@ function Facts({ work, now }: { work: Consultation; now: number }) {
   );
 }
 
+/**
+ * Whether the archive has the study: a live request fixes the study's UID before its first picture is stored.
+ * Null while it is not known, also when the archive does not answer.
+ */
+function useArchived(studyUid: string | null): boolean | null {
+  const { value } = useResource(
+    studyUid && `archived ${studyUid}`,
+    async (signal) => {
+      const path = withQuery('/dicomweb/studies', { StudyInstanceUID: studyUid, limit: 1 });
+      const rows = await api.get<unknown[] | null>(path, { signal, headers: { accept: 'application/dicom+json' } });
+      return (rows ?? []).length > 0;
+    },
+    { on: ['instance.stored'], known: ({ data }) => data['study_uid'] !== studyUid },
+  );
+  return value;
+}
+
 function LinkedPlaces({ work }: { work: Consultation }) {
+  const archived = useArchived(may('study.read') ? (work.study_uid ?? null) : null);
   return (
     <div className="row">
-      {work.study_uid && may('study.read') && (
+      {work.study_uid && archived && (
         <Link className="btn" href={`/studies/${encodeURIComponent(work.study_uid)}`}>
           <Icon name="image" />
           {t('consultation.open_study')}
         </Link>
       )}
+      {archived === false && <span className="faint small">{t('consultation.no_study')}</span>}
       {work.report_id && may('report.read') && (
         <Link className="btn" href={`/reports/${encodeURIComponent(work.report_id)}`}>
           <Icon name="file" />

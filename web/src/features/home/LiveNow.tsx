@@ -1,6 +1,6 @@
 /** The rooms that are open now: site, modality, who waits and how long; join. */
 import { Link } from 'wouter';
-import { Empty, Icon, ProblemNotice, Skeleton } from '@/kit';
+import { Empty, Icon, Skeleton } from '@/kit';
 import { Modality, RoomChip } from '@/kit/WorkChips';
 import { api } from '@/lib/api';
 import { t } from '@/lib/i18n/app';
@@ -10,6 +10,7 @@ import { may } from '@/lib/roles';
 import { howLong } from '@/lib/when';
 import type { Page, Room, RoomState } from '@/protocol/types';
 import { useReloadTurn } from './rows';
+import { Trouble } from './Trouble';
 
 const ORDER: Record<RoomState, number> = { live: 0, lobby: 1, paused: 2, planned: 3, ended: 4 };
 
@@ -20,8 +21,11 @@ export function openRooms(rooms: readonly Room[]): Room[] {
     .sort((a, b) => ORDER[a.state] - ORDER[b.state] || (a.waiting_since ?? '~').localeCompare(b.waiting_since ?? '~'));
 }
 
-function roomLine(room: Room, now: number): string {
-  if (room.waiting_since) return t('live.waits', { how_long: howLong(room.waiting_since, now) });
+/** A room waits until its picture has started, whatever the server still remembers of the waiting. */
+const waits = (room: Room) => room.waiting_since && room.state !== 'live' && room.state !== 'paused';
+
+export function roomLine(room: Room, now: number): string {
+  if (room.waiting_since && waits(room)) return t('live.waits', { how_long: howLong(room.waiting_since, now) });
   if (room.started_at) return t('live.started', { how_long: howLong(room.started_at, now) });
   return t('live.not_started');
 }
@@ -43,7 +47,7 @@ function RoomCard({ room, now }: { room: Room; now: number }) {
         <p className="soft small clip">{room.site_name ?? t('live.no_site')}</p>
       </div>
       <div className="row room-foot">
-        <span className="small grow" data-waiting={room.waiting_since ? '' : undefined}>
+        <span className="small grow" data-waiting={waits(room) ? '' : undefined}>
           <Icon name="clock" />
           {roomLine(room, now)}
         </span>
@@ -84,6 +88,7 @@ export function LiveNow({ reloadTurn }: { reloadTurn: number }) {
     (signal) => api.get<Page<Room>>('/api/v1/rooms', { signal }),
     {
       on: ['room.changed'],
+      remember: true,
     },
   );
   useReloadTurn(reloadTurn, reload);
@@ -94,7 +99,7 @@ export function LiveNow({ reloadTurn }: { reloadTurn: number }) {
         <h2 id="live-title">{t('live.title')}</h2>
         {value && <span className="count num">{rooms.length}</span>}
       </header>
-      {resource.kind === 'failed' && <ProblemNotice problem={resource.problem} onRetry={reload} />}
+      <Trouble resource={resource} onRetry={reload} />
       {!value && resource.kind === 'loading' && <SkeletonCards />}
       {value && rooms.length > 0 && (
         <ul className="room-grid">

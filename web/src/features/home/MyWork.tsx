@@ -1,6 +1,6 @@
 /** Consultations asked of me and by me, and the reports they lead to; overdue first. */
 import { Link, useLocation } from 'wouter';
-import { Button, Chip, Empty, Icon, notify, ProblemNotice, Skeleton } from '@/kit';
+import { Button, Chip, Empty, Icon, notify, Skeleton } from '@/kit';
 import { ConsultationChip, Due, ReportChip, UrgencyChip } from '@/kit/WorkChips';
 import { useAction } from '@/lib/action';
 import { api, withQuery } from '@/lib/api';
@@ -15,6 +15,7 @@ import { openWork } from '@/lib/work';
 import { distance } from '@/lib/when';
 import type { Consultation, Page, Report, ReportState } from '@/protocol/types';
 import { useReloadTurn } from './rows';
+import { Trouble } from './Trouble';
 
 const REPORT_STEP: Record<ReportState, MessageKey> = {
   drafting: 'work.write',
@@ -134,12 +135,12 @@ export function MyWork({ reloadTurn, onRequest }: { reloadTurn: number; onReques
   const { resource, value, reload } = useResource(
     'work',
     (signal) => api.get<Page<Consultation>>(withQuery('/api/v1/consultations', { limit: 50 }), { signal }),
-    { on: ['consultation.changed', 'report.changed'] },
+    { on: ['consultation.changed', 'report.changed'], remember: true },
   );
   const { value: open, reload: reloadReports } = useResource(
     may('report.read') ? OPEN_REPORTS : null,
     (signal) => api.get<Page<Report>>(OPEN_REPORTS, { signal }),
-    { on: ['report.changed'] },
+    { on: ['report.changed'], remember: true },
   );
   const reports = new Map((open?.items ?? []).map((report) => [report.id, report]));
   useReloadTurn(reloadTurn, reload);
@@ -159,7 +160,7 @@ export function MyWork({ reloadTurn, onRequest }: { reloadTurn: number; onReques
       </header>
       {resource.kind === 'failed' && (
         <div className="panel-note">
-          <ProblemNotice problem={resource.problem} onRetry={reload} />
+          <Trouble resource={resource} onRetry={reload} />
         </div>
       )}
       {!value && resource.kind === 'loading' && (

@@ -27,6 +27,7 @@ export function useStudies(filter: StudyFilter): Pages<Study> {
   const query = { q: settled.q.trim(), modality: settled.modality, date_from: firstDay(settled.span) };
   const pages = usePages<Study>('/api/v1/imaging/worklist', query, (study) => study.study_uid, {
     on: ['instance.stored'],
+    remember: true,
   });
   return { ...pages, busy: pages.busy || settled !== filter };
 }

@@ -7,18 +7,24 @@ import { t } from '@/lib/i18n/app';
 import { useResource } from '@/lib/resource';
 import type { Report } from '@/protocol/types';
 import { ReportDesk } from './ReportDesk';
-import { reportPath } from './desk';
+import { leftReport, reportPath } from './desk';
 import './report.css';
 
 export default function ReportPage({ id }: { id: string }) {
   const latest = useRef<Report | null>(null);
-  const { resource, value, reload, set } = useResource(id, (signal) => api.get<Report>(reportPath(id), { signal }), {
+  const {
+    resource,
+    value: read,
+    reload,
+    set,
+  } = useResource(id, (signal) => api.get<Report>(reportPath(id), { signal }), {
     on: ['report.changed'],
     subject: id,
     // One's own saves come back as events. An addendum leaves the version as it is, so a signed report is always read.
     known: ({ data }) => data['state'] !== 'signed' && Number(data['version']) <= (latest.current?.version ?? -1),
   });
-  latest.current = value;
+  latest.current = read;
+  const value = read ?? leftReport(id);
   return (
     <div className="page report">
       {value ? (

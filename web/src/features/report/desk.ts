@@ -163,6 +163,11 @@ export function openDesk(report: Report): Desk {
   return desk;
 }
 
+/** The report that the person signed in left unsaved in this tab, as it was last read; its page can open without the server. */
+export function leftReport(id: string): Report | null {
+  return desks.get(reportName(user.value?.id ?? '', id))?.draft.peek().saved ?? null;
+}
+
 effect(() => {
   if (user.value) for (const desk of desks.values()) desk.changed(); // signed in again: saving goes on
 });
