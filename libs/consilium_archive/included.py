@@ -74,4 +74,7 @@ def _merged(first: Json | None, second: Json) -> Json:
 
 
 def _joined(one: Json, other: Json) -> Json:
-    return {tag: _merged(one.get(tag), other[tag]) if tag in other else one[tag] for tag in sorted(one.keys() | other.keys())}
+    return {
+        tag: _merged(one.get(tag), other[tag]) if tag in other else one[tag]
+        for tag in sorted(one.keys() | other.keys())
+    }

@@ -23,7 +23,7 @@ from consilium_archive.errors import InstanceConflict, InstanceDoubtful, Patient
 from consilium_archive.index import Outcome, decide, of_another_patient, stored_already
 from consilium_archive.prepare import prepare
 from consilium_archive.quarantine import Quarantine
-from consilium_archive.removal import Resend, index_admitted
+from consilium_archive.removal import Resend, doom, index_admitted
 from consilium_archive.stages import Indexed, Received, Stored, Validated, original_key
 from consilium_core.errors import ConsiliumError, Corrupt, Exhausted, Unavailable
 from consilium_dicom.policy import DEFAULT_POLICY, Policy
@@ -61,6 +61,7 @@ class WriterLimits:
     resend: Resend = "refuse"  # of an instance that retention removed
 
 
+_FOR_GOOD = (InstanceConflict, PatientMismatch)  # sent again, both are refused before their bytes are stored
 Also = Callable[[Session, Sequence[Outcome]], None]
 """What a sender wants written in the transaction that indexes its objects, knowing how each of them ended."""
 
@@ -168,7 +169,24 @@ class ArchiveWriter:
             raise ArchiveBusy("The archive is busy. Send the object again in a moment.", retry_after_s=2.0) from None
         async with asyncio.timeout(60):
             outcomes = await done
-        return [await self._doubted(one, outcome) for one, outcome in zip(stored, outcomes, strict=True)]
+        answers = [await self._doubted(one, outcome) for one, outcome in zip(stored, outcomes, strict=True)]
+        await self._doom([one for one, answer in zip(stored, answers, strict=True) if isinstance(answer, _FOR_GOOD)])
+        return answers
+
+    async def _doom(self, refused: Sequence[Stored]) -> None:
+        """Have the bytes removed that were stored before it turned out that they are refused for good."""
+        if not refused:
+            return
+
+        def work(session: Session) -> None:
+            for one in refused:
+                valid = one.validated
+                doom(session, valid.received.tenant, valid.sha256, valid.header.sop_instance_uid, "refused")
+
+        try:
+            await self._database.transact(work)
+        except (Unavailable, Exhausted, TimeoutError) as problem:  # reconciliation finds what nothing refers to
+            log.warning("refused_bytes_left", error=type(problem).__name__)
 
     async def _doubted(self, stored: Stored, outcome: Outcome) -> Outcome:
         """Send an object to quarantine whose study turned out to be another patient's, if the policy says so."""
