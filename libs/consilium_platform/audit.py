@@ -33,6 +33,7 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from consilium_core.clock import iso
@@ -142,8 +143,11 @@ class AuditLog:
             self._queue.put_nowait((record, done))
         except asyncio.QueueFull:
             raise Exhausted("The audit trail is overloaded. Try again in a moment.", retry_after_s=1.0) from None
-        async with asyncio.timeout(15):
-            await done
+        try:
+            async with asyncio.timeout(15):
+                await done
+        except TimeoutError:
+            raise Unavailable("The audit trail does not answer. Try again in a moment.") from None
 
     async def record_all(self, records: Sequence[AuditRecord]) -> None:
         """Record several entries that belong together: queued at once, they share a commit."""
@@ -174,6 +178,20 @@ class AuditLog:
                 detail,
             )
         )
+
+    async def within(
+        self,
+        session: AsyncSession,
+        principal: Principal,
+        action: str,
+        *,
+        subject: str = "",
+        patient_id: str = "",
+        detail: str = "",
+    ) -> None:
+        """Record an act in the transaction that does it, as its last statement: act and entry are kept or lost together."""
+        who = principal.tenant, principal.subject, principal.role.value
+        await session.run_sync(self.append, [AuditRecord(*who, action, "success", subject, patient_id, detail)])
 
     async def run(self) -> None:
         """Write groups until cancelled."""

@@ -105,6 +105,20 @@ async def test_a_version_that_is_no_number_is_refused_in_words(consult, header: 
     assert (answer.status_code, answer.json()["code"]) == (428, "if-match-needed")
 
 
+async def test_an_act_whose_audit_entry_can_not_be_written_has_not_happened(consult, monkeypatch) -> None:
+    report = await consult.report()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("no trail")
+
+    with monkeypatch.context() as trail:
+        trail.setattr(consult.platform.audit, "append", broken)
+        assert (await sign(consult, report, PASSWORD)).status_code == 500
+    after = (await consult.call(Role.REVIEWER, "GET", f"/reports/{report['id']}")).json()
+    assert (after["state"], after["version"]) == ("in_review", report["version"])
+    assert (await sign(consult, report, PASSWORD)).status_code == 200
+
+
 async def test_nothing_about_patients_is_cached(consult) -> None:
     await signed(consult)
     for path in ("/patients", "/consultations", "/reports"):

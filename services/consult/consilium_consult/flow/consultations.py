@@ -61,8 +61,10 @@ async def request_consultation(desk: Desk, who: Principal, asked: Request) -> tu
         session.add(row)
         await session.flush()
         await _trace(desk, session, who, row, "", "")
+        await desk.platform.audit.within(
+            session, who, "consultation.request", subject=row.id, patient_id=patient.patient_id
+        )
     desk.platform.outbox.wake()
-    await desk.platform.audit.act(who, "consultation.request", subject=row.id, patient_id=patient.patient_id)
     return row, patient
 
 
@@ -97,8 +99,9 @@ async def _move(
         session.add(row)
         if after is not before:
             await _trace(desk, session, who, row, before.value, reason)
+        act = f"consultation.{verb.value}"
+        await desk.platform.audit.within(session, who, act, subject=row.id, patient_id=patient.patient_id)
     desk.platform.outbox.wake()
-    await desk.platform.audit.act(who, f"consultation.{verb.value}", subject=row.id, patient_id=patient.patient_id)
     return row, patient
 
 

@@ -35,9 +35,9 @@ async def add_patient(
         async with desk.platform.database.write() as session:
             session.add(row)
             await session.flush()
+            await desk.platform.audit.within(session, who, "patient.create", subject=row.id, patient_id=patient_id)
     except IntegrityError as problem:
         raise PatientExists("A patient with this number is already here: open that one.") from problem
-    await desk.platform.audit.act(who, "patient.create", subject=row.id, patient_id=patient_id)
     return row
 
 

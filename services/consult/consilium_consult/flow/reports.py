@@ -101,8 +101,8 @@ async def _save(desk: Desk, who: Principal, report_id: str, version: int, edit: 
                 )
             )
         patient = await find_patient(session, who, row.patient)
+        await desk.platform.audit.within(session, who, "report.edit", subject=row.id, patient_id=patient.patient_id)
     desk.platform.outbox.wake()
-    await desk.platform.audit.act(who, "report.edit", subject=row.id, patient_id=patient.patient_id)
     return row
 
 
@@ -137,8 +137,9 @@ async def _act(
                 raise ReasonNeeded("To return a report, tell the author why.")
         await _advance(desk, session, who, row, verb.value, after, now, reason)
         patient = await find_patient(session, who, row.patient)
+        act_name = f"report.{verb.value}"
+        await desk.platform.audit.within(session, who, act_name, subject=row.id, patient_id=patient.patient_id)
     desk.platform.outbox.wake()
-    await desk.platform.audit.act(who, f"report.{verb.value}", subject=row.id, patient_id=patient.patient_id)
     return row
 
 
@@ -148,15 +149,12 @@ async def sign(desk: Desk, who: Principal, report_id: str, password: str, versio
         await find_report(session, who, report_id)
     async with refusals_audited(desk, who, "report.sign", report_id):
         await _reauthenticate(desk, who, password)
-        row, patient = await _sign(desk, who, report_id, version)
+        row = await _sign(desk, who, report_id, version)
     desk.platform.outbox.wake()
-    await desk.platform.audit.act(
-        who, "report.sign", subject=row.id, patient_id=patient.patient_id, detail=row.hash or ""
-    )
     return row
 
 
-async def _sign(desk: Desk, who: Principal, report_id: str, version: int) -> tuple[ReportRow, PatientRow]:
+async def _sign(desk: Desk, who: Principal, report_id: str, version: int) -> ReportRow:
     now = desk.platform.clock.now()
     async with desk.platform.database.write() as session:
         row = await find_report(session, who, report_id, lock=True)
@@ -169,7 +167,10 @@ async def _sign(desk: Desk, who: Principal, report_id: str, version: int) -> tup
         row.hash = rules.content_hash(signed_content(row, patient, now, row.version + 1))
         await _advance(desk, session, who, row, "sign", ReportState.SIGNED, now, "")
         await complete(desk, session, who, row.consultation)
-    return row, patient
+        await desk.platform.audit.within(
+            session, who, "report.sign", subject=row.id, patient_id=patient.patient_id, detail=row.hash
+        )
+    return row
 
 
 async def add_addendum(desk: Desk, who: Principal, report_id: str, text: str, password: str) -> ReportAddendumRow:
@@ -208,8 +209,8 @@ async def add_addendum(desk: Desk, who: Principal, report_id: str, text: str, pa
             subject=row.id,
             data={"consultation_id": row.consultation, "state": row.state, "version": row.version},
         )
+        await desk.platform.audit.within(session, who, "report.addendum", subject=row.id, patient_id=patient.patient_id)
     desk.platform.outbox.wake()
-    await desk.platform.audit.act(who, "report.addendum", subject=row.id, patient_id=patient.patient_id)
     return addendum
 
 

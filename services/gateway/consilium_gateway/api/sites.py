@@ -131,8 +131,7 @@ async def code(site_id: str, desk: DeskDep, principal: Manager) -> SiteReply:
 @router.post("/api/v1/sites/{site_id}/revoke")
 async def revoke(site_id: str, desk: DeskDep, principal: Manager) -> SiteReply:
     """Revoke the site: its agent is refused from now on."""
-    await revoke_site(desk, principal.tenant, site_id)
-    await desk.platform.audit.act(principal, "site.revoke", subject=site_id)
+    await revoke_site(desk, principal, site_id)
     return SiteReply.model_validate(await get_site(desk, principal.tenant, site_id))
 
 

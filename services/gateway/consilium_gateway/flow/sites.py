@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from consilium_core.clock import Clock, iso
 from consilium_core.errors import Invalid
 from consilium_core.ids import new_ulid
+from consilium_core.roles import Principal
 from consilium_gateway.adapters.tables import enrolment_code, site, utc
 from consilium_gateway.domain.codes import digest, new_code
 from consilium_gateway.errors import SiteNotEnrolled, SiteRevoked, SiteUnknown
@@ -88,14 +89,15 @@ async def _add_code(session: AsyncSession, clock: Clock, site_id: str, ttl_s: fl
     return NewCode(site_id, code, iso(expires_at))
 
 
-async def revoke_site(desk: Desk, tenant: str, site_id: str) -> None:
+async def revoke_site(desk: Desk, who: Principal, site_id: str) -> None:
     """End the site's identity: its secret and its tokens are refused from now on, its codes are gone."""
     async with desk.platform.database.write() as session:
-        await site_row(session, tenant, site_id)
+        await site_row(session, who.tenant, site_id)
         values = {"state": "revoked", "online": False, "refresh_hashes": []}
         await session.execute(update(site).where(site.c.id == site_id).values(values))
         await session.execute(delete(enrolment_code).where(enrolment_code.c.site_id == site_id))
         await announce(session, site_id)
+        await desk.platform.audit.within(session, who, "site.revoke", subject=site_id)
     desk.platform.outbox.wake()
     desk.presence.forget(site_id)
     desk.wakeups.wake(f"site:{site_id}")
