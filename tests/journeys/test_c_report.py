@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+from contextlib import closing
+from pathlib import Path
 
 import httpx2
 import pytest
 from playwright.async_api import Browser, expect
 
-from consilium_testkit.browser import DESKTOP, signed_in
+from consilium_testkit.browser import DESKTOP, PHONE, signed_in
+from consilium_testkit.servers import need, wait_for
 from consilium_testkit.system import System
 
 pytestmark = [pytest.mark.browser, pytest.mark.system]
 
 
-async def test_from_request_to_a_signed_report_that_is_locked(system: System, browser: Browser) -> None:
+async def test_from_request_to_a_signed_report_that_is_locked(system: System, browser: Browser, tmp_path: Path) -> None:
     async with signed_in(browser, system, "operator", DESKTOP) as page:
         await page.get_by_role("button", name="Request").first.click()
         dialog = page.get_by_role("dialog")
@@ -32,6 +36,8 @@ async def test_from_request_to_a_signed_report_that_is_locked(system: System, br
         await expect(page.get_by_text("Patient Demo").first).to_be_visible()
         room = page.url.rsplit("/", 1)[1]
         assert system.get(f"/api/v1/rooms/{room}").json()["consultation_id"] == consultation
+        await page.get_by_role("button", name="Start stream").first.click()
+        await expect(page.get_by_test_id("room-video")).to_have_attribute("data-standing", "live", timeout=60_000)
     async with signed_in(browser, system, "operator", DESKTOP) as page:
         await page.goto(f"/consultations/{consultation}")
         await page.get_by_role("button", name="Write the report").click()
@@ -52,7 +58,7 @@ async def test_from_request_to_a_signed_report_that_is_locked(system: System, br
         await expect(page.locator("#section-impression")).to_have_value("No change 无变化")
         await page.get_by_role("button", name="Submit for review").click()
         await expect(page.get_by_text("Submitted", exact=True).first).to_be_visible()
-    async with signed_in(browser, system, "reviewer", DESKTOP) as page:
+    async with signed_in(browser, system, "reviewer", PHONE) as page:
         await page.goto(f"/reports/{report}")
         await page.get_by_role("button", name="Take into review").click()
         await page.get_by_role("button", name="Sign", exact=True).click()
@@ -65,18 +71,32 @@ async def test_from_request_to_a_signed_report_that_is_locked(system: System, br
     assert signed["state"] == "signed"
     assert len(signed["key_images"]) == 1
     assert system.get(f"/api/v1/consultations/{consultation}").json()["state"] == "completed"
-    printed = system.get(f"/api/v1/reports/{report}/pdf", "referrer")
-    assert printed.content.startswith(b"%PDF-")
+    wait_for(lambda: system.get(f"/api/v1/rooms/{room}").json()["state"] == "ended", "the consultation's room ended")
+    printed = tmp_path / "report.pdf"
+    printed.write_bytes(system.get(f"/api/v1/reports/{report}/pdf", "referrer").content)
+    words = subprocess.run(
+        [need("pdftotext", "poppler-utils"), "-layout", printed, "-"], check=True, capture_output=True, text=True
+    ).stdout
+    for expected in (
+        "示例患者",
+        "二尖瓣反流 moderate",
+        "No change 无变化",
+        "Has the regurgitation grown?",
+        signed["hash"],
+    ):
+        assert expected in words
     headers = {**system.headers("reviewer"), "If-Match": signed["etag"]}
     body = {"sections": {"findings": "other", "impression": "other"}, "reason": "changed my mind"}
     change = httpx2.put(f"{system.url}/api/v1/reports/{report}", json=body, headers=headers, trust_env=False)
     assert (change.status_code, change.json()["code"]) == (409, "report-locked")
-    with (
-        sqlite3.connect(system.data / "consilium.db") as database,
-        pytest.raises(sqlite3.DatabaseError, match="locked"),
-    ):
-        database.execute("UPDATE report SET sections = '{}' WHERE id = ?", (report,))
-    database.close()
+    with closing(sqlite3.connect(system.data / "consilium.db")) as database:
+        for change_it in (
+            "UPDATE report SET sections = '{}'",
+            "REPLACE INTO report SELECT * FROM report",
+            "DELETE FROM report",
+        ):
+            with pytest.raises(sqlite3.DatabaseError, match="locked"):
+                database.execute(f"{change_it} WHERE id = ?", (report,))
 
 
 async def test_a_signed_report_is_read_only_on_the_screen(system: System, browser: Browser) -> None:
