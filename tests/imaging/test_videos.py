@@ -111,7 +111,7 @@ async def test_many_viewers_at_once_make_it_once_and_the_folder_stays_small(
     scratch.mkdir()
     streams = [encode(tmp_path / f"clip{n}", "mpegts", "libx264", b_frames=n) for n in range(3)]
     room = 2 * max(map(len, streams)) + 1000
-    settings = ImagingSettings(video_dir=scratch, video_cache_bytes=room)
+    settings = ImagingSettings(scratch_dir=scratch, video_cache_bytes=room)
     async with (
         archive_door(platform, imaging=settings) as door,
         door_client(door, bearer(platform, Role.ADMIN)) as client,
