@@ -242,13 +242,8 @@ def _no_video(place: Place) -> None:
 async def _thumbnail(desk: ViewDesk, request: Request, principal: Principal, asked: Scope) -> Response:
     """Draw the middle frame of the middle instance that has any."""
     await desk.views.once(principal, "study.view", asked.study_uid)
-    places = [place for place in await desk.reader.places(principal.tenant, asked) if place.frames]
-    if not places:
-        raise NotAPicture("There is nothing to draw here.")
-    chosen = places[len(places) // 2]
-    named = Scope(chosen.study_uid, chosen.series_uid, chosen.sop_instance_uid)
-    place, index = await desk.reader.frame_index(principal.tenant, named)
-    if index is None:
+    place, index = await desk.reader.middle(principal.tenant, asked) or (None, None)
+    if place is None or index is None:
         raise NotAPicture("There is nothing to draw here.")
     wish = wish_of(request, viewport=_THUMBNAIL)
     return await picture_answer(desk, request, place, index, index.count // 2, wish)
