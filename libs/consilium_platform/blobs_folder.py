@@ -56,7 +56,8 @@ class FolderBlobs:
         except FileNotFoundError:  # the folder's first object
             made = tuple(_make_folders(Path(folder), self._root))
             os.replace(temporary, target)  # noqa: PTH105
-        for changed in (folder, *made):
+        _sync_folder(folder)
+        for changed in made:
             _sync_folder(changed)
 
     async def put(self, key: str, data: Bytes, content_type: str = "application/octet-stream") -> None:
