@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
 T = TypeVar("T")
-_PART_BYTES = 16 << 20  # of a multipart upload; S3 takes 10,000 parts
+_PART_BYTES = 8 << 20  # of a multipart upload; S3 takes 10,000 parts
 _LEAST_S, _BYTES_PER_S = 30.0, 1 << 20  # a call's limit: the slowest store that is still called one
 
 
