@@ -109,11 +109,24 @@ def _where(session: Session, ask: Ask) -> tuple[list[ColumnElement[bool]], bool]
     where = [table.c.tenant_id == ask.tenant, *ask.scope.conditions(table)]
     where += conditions(matches, ask.tenant, sqlite=ask.sqlite)
     few = bool(ask.scope.study_uid) or any(_selective(match) for match in matches)
+    for match in matches:
+        if not few and match.key.column == "modalities" and not match.empty:
+            found, few = of_rare_modality(session, ask.tenant, match.values)
+            where += found
     runs = [run for match in matches for run in runs_of(match)]
-    if not runs or few:
-        return where, few
-    found, few = narrowed(session, runs, sqlite=ask.sqlite)
-    return where + found, few
+    if runs and not few:
+        found, few = narrowed(session, runs, sqlite=ask.sqlite)
+        where += found
+    return where, few
+
+
+def of_rare_modality(
+    session: Session, tenant: str, modalities: Sequence[str]
+) -> tuple[list[ColumnElement[bool]], bool]:
+    """Return the condition that leads to the studies of a modality if there are few of them, and whether there are."""
+    of_modality = (series.c.tenant_id == tenant, series.c.modality.in_(modalities))
+    uids = session.scalars(select(series.c.study_uid).where(*of_modality).limit(_FEW + 1)).all()
+    return ([study.c.study_uid.in_(set(uids))], True) if len(uids) <= _FEW else ([], False)
 
 
 def narrowed(session: Session, runs: list[str], *, sqlite: bool) -> tuple[list[ColumnElement[bool]], bool]:
@@ -137,6 +150,8 @@ def _selective(match: Match) -> bool:
 def _rows(session: Session, ask: Ask, where: list[ColumnElement[bool]], *, few: bool) -> Sequence[Any]:
     query = ask.query
     order = ordering(ask, few=few)
+    if query.level is Level.SERIES and not ask.scope.study_uid:
+        return _series_rows(session, ask, where, order)
     if query.level is not Level.STUDY or not query.matches:
         return session.execute(
             _selected(ask).where(*where).order_by(*order).limit(query.limit).offset(query.offset)
@@ -148,6 +163,22 @@ def _rows(session: Session, ask: Ask, where: list[ColumnElement[bool]], *, few: 
     if not ids:
         return ()
     wide = session.execute(select(study.c.id, study.c.study_uid, *_STUDY).where(study.c.id.in_(ids)))
+    by_id = {row.id: row for row in wide}
+    return [by_id[one] for one in ids]
+
+
+def _series_rows(
+    session: Session, ask: Ask, where: list[ColumnElement[bool]], order: list[ColumnElement[Any]]
+) -> Sequence[Any]:
+    query = ask.query
+    tables: Any = series
+    if any(match.key.level is Level.STUDY for match in query.matches):
+        tables = series.join(study, _same(series, study, "tenant_id", "study_uid"))
+    asked = select(series.c.id).select_from(tables).where(*where).order_by(*order).limit(query.limit)
+    ids = session.scalars(asked.offset(query.offset)).all()
+    if not ids:
+        return ()
+    wide = session.execute(_selected(ask).add_columns(series.c.id).where(series.c.id.in_(ids)))
     by_id = {row.id: row for row in wide}
     return [by_id[one] for one in ids]
 
@@ -191,7 +222,9 @@ def _total(session: Session, ask: Ask, where: list[ColumnElement[bool]], totals:
     if known is None:
         # Without any condition the order's index alone is counted, to the end: some ms for 100,000 studies.
         everything = ask.query.level is Level.STUDY and not ask.query.matches
-        counted: Select[Any] = _selected(ask).with_only_columns(literal_column("1"), maintain_column_froms=True).where(*where)
+        counted: Select[Any] = (
+            _selected(ask).with_only_columns(literal_column("1"), maintain_column_froms=True).where(*where)
+        )
         if not everything:
             counted = counted.limit(COUNTED_TO + 1)
         count = session.scalar(select(func.count()).select_from(counted.subquery())) or 0
