@@ -125,13 +125,14 @@ def _htj2k(pixels: NDArray[Any], samples: Samples) -> bytes:
     """
     bits, signed = _precision(pixels, samples), pixels.dtype.kind == "i"
     whole = pixels.dtype.itemsize * 8
-    if pixels.ndim == 3 and samples.photometric != "RGB":
-        raise Unencodable("this codec transforms every colour as if it were RGB")
     given = pixels
     if bits != whole and not signed:
         given = (_unsigned(pixels) - (1 << (bits - 1))).view(np.dtype(f"i{pixels.dtype.itemsize}"))
     levels = max(5, int(np.ceil(np.log2(max(max(pixels.shape[:2]) / 64, 1)))))
-    stream = bytes(imagecodecs.htj2k_encode(given, reversible=True, tlm=True, tilepart=1, resolutions=levels))
+    transformed = samples.photometric == "RGB" if pixels.ndim == 3 else None
+    stream = bytes(
+        imagecodecs.htj2k_encode(given, reversible=True, tlm=True, tilepart=1, resolutions=levels, rgb=transformed)
+    )
     return stream if bits == whole else _restated(stream, bits, signed=signed)
 
 

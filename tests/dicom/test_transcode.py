@@ -223,6 +223,21 @@ def test_any_grey_picture_is_encoded_without_loss(
     assert np.array_equal(_read(made).pixel_array, pixels)
 
 
+@pytest.mark.parametrize("target", [EXPLICIT_LE, *LOSSLESS])
+def test_colour_that_an_object_keeps_as_ybr_is_not_turned_into_rgb(target: str) -> None:
+    """The conversion to RGB rounds: only what a code stream itself transforms is undone."""
+    ybr = np.random.default_rng(3).integers(0, 256, (24, 32, 3), np.uint8)
+    plain = ct_instance(
+        side=1, Rows=24, Columns=32, SamplesPerPixel=3, PlanarConfiguration=0, PhotometricInterpretation="YBR_FULL",
+        BitsAllocated=8, BitsStored=8, HighBit=7, PixelData=ybr.tobytes(),
+    )  # fmt: skip
+    told = _read(transcode(plain, target))
+    assert told.PhotometricInterpretation == "YBR_FULL"
+    assert np.array_equal(pydicom.pixels.pixel_array(told, raw=True), ybr)
+    again = _read(transcode(transcode(plain, target), EXPLICIT_LE))
+    assert again.PixelData == ybr.tobytes()
+
+
 def test_what_cannot_be_encoded_is_refused(shared_data: Path) -> None:
     bits = (shared_data / "other" / "liver_1frame.dcm").read_bytes()
     with pytest.raises(Unencodable):
