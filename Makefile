@@ -29,6 +29,10 @@ check: $(STAMPS)/dev $(MODULES) ## Format, lint, types, import contracts, locks,
 bench: $(STAMPS)/dev $(DIST) $(STAMPS)/font ## Measure: one JSON line per figure
 	@$(BIN)/python -m loadtest $(ARGS)
 
+bench-archive: $(STAMPS)/dev infra/make/orthanc.sh ## Measure the archive against Orthanc; ARGS="--parts orthanc,embedded --instances N"
+	@infra/make/orthanc.sh
+	@$(BIN)/python loadtest/bench_archive.py $(ARGS)
+
 format: $(STAMPS)/dev $(MODULES) ## Format Python and TypeScript in place
 	@$(BIN)/ruff check --quiet --fix cli libs services tests loadtest; $(BIN)/ruff format --quiet cli libs services tests loadtest
 	@cd web && npm run --silent format

@@ -22,7 +22,7 @@ def main() -> int:
     janus = ["--janus"] if shutil.which("janus") else []
     runs = {
         "forward": ["bench_forward.py", "--viewers", "1", "5", "20", *janus],
-        "archive": ["bench_archive.py"],
+        "archive": ["bench_archive.py", "--parts", "embedded", "--instances", "200", "--studies", "1000"],
         "latency": ["bench_latency.py", "--chromium", "--ingest"],
     }
     for name in chosen:
