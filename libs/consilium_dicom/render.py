@@ -17,7 +17,7 @@ from consilium_dicom.errors import DicomInvalid, Undecodable
 from consilium_dicom.functional_groups import FrameLook
 from consilium_dicom.header import Header
 from consilium_dicom.jpeg_stream import jpeg_shape
-from consilium_dicom.luts import PixelTables, apply_palette, apply_voi, default_window
+from consilium_dicom.luts import PixelTables, apply_linear, apply_palette, apply_voi, default_window
 
 __all__ = ["Picture", "decode_frame", "encode_picture", "render", "render_samples", "to_display"]
 
@@ -112,11 +112,16 @@ def to_display(
         return _to_8_bit(samples, header)
     tables = tables or PixelTables()
     look = tables.look(frame_number)
-    values = _modality_values(samples, header, tables, look)
-    if window is None and look.window is None and not header.window_width and tables.voi is not None:
-        grey = tables.voi.apply_to_8_bit(values)
+    chosen = window or look.window or _first_window(header)
+    plain = voi_function == "linear-exact" or (voi_function == "linear" and chosen is not None and chosen[1] > 1)
+    if chosen is not None and plain and tables.modality is None:
+        grey = apply_linear(samples, _rescale(header, look), chosen, voi_function)
     else:
-        grey = apply_voi(values, window or look.window or default_window(values, header), voi_function)
+        values = _modality_values(samples, header, tables, look)
+        if chosen is None and not header.window_width and tables.voi is not None:
+            grey = tables.voi.apply_to_8_bit(values)
+        else:
+            grey = apply_voi(values, chosen or default_window(values, header), voi_function)
     return np.bitwise_not(grey) if header.photometric == "MONOCHROME1" else grey
 
 
@@ -126,14 +131,24 @@ def _modality_values(
     """Return modality units: by the modality LUT, the frame's own rescale or the object's (C.11.1, C.7.6.16.2.9)."""
     if tables.modality is not None:
         return tables.modality.apply(samples)
-    slope = next((s for s in (look.slope, header.rescale_slope) if s is not None), 1.0)
-    intercept = next((i for i in (look.intercept, header.rescale_intercept) if i is not None), 0.0)
+    slope, intercept = _rescale(header, look)
     values: NDArray[np.float32] = samples.astype(np.float32)
     if slope != 1.0:
         values *= np.float32(slope)
     if intercept != 0.0:
         values += np.float32(intercept)
     return values
+
+
+def _rescale(header: Header, look: FrameLook) -> tuple[float, float]:
+    slope = next((s for s in (look.slope, header.rescale_slope) if s is not None), 1.0)
+    return slope, next((i for i in (look.intercept, header.rescale_intercept) if i is not None), 0.0)
+
+
+def _first_window(header: Header) -> Window | None:
+    if header.window_center and header.window_width and header.window_width[0] > 0:
+        return header.window_center[0], header.window_width[0]
+    return None
 
 
 def _to_8_bit(samples: NDArray[Any], header: Header) -> Picture:
