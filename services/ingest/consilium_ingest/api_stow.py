@@ -13,6 +13,7 @@ from consilium_archive.stages import Indexed
 from consilium_archive.writer import ArchiveWriter
 from consilium_core.roles import Permission, Principal
 from consilium_dicom.uids import is_valid_uid
+from consilium_ingest.digest import stated_of
 from consilium_ingest.errors import BodyInvalid, MediaTypeUnsupported, NothingReadable
 from consilium_ingest.multipart import boundary_of, media_type, single, split
 from consilium_ingest.settings import IngestSettings
@@ -89,7 +90,7 @@ def _check_accept(accept: str) -> None:
 def _parts(request: Request, spool: Spool) -> AsyncGenerator[Part]:
     kind, parameters = media_type(request.headers.get("content-type", ""))
     if kind == "application/dicom":
-        return single(request.stream(), spool)
+        return single(request.stream(), spool, stated_of("", request.headers.get("content-digest", "")))
     if kind != "multipart/related":
         raise MediaTypeUnsupported(
             f'Send multipart/related; type="application/dicom" or application/dicom, not {kind[:60] or "nothing"}.'

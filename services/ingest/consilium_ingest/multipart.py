@@ -10,9 +10,10 @@ from email.message import Message
 
 from starlette.requests import ClientDisconnect
 
+from consilium_dicom.transport import NOTHING_STATED, Stated
 from consilium_ingest.errors import BodyInvalid, MediaTypeUnsupported
-from consilium_ingest.spool import Part, Spool
 from consilium_ingest.splitter import Splitter
+from consilium_ingest.spool import Part, Spool
 
 
 def media_type(header: str) -> tuple[str, dict[str, str]]:
@@ -61,9 +62,10 @@ async def split(body: AsyncIterator[bytes], boundary: bytes, spool: Spool) -> As
             left.discard()
 
 
-async def single(body: AsyncIterator[bytes], spool: Spool) -> AsyncGenerator[Part]:
-    """Yield the whole body as one part."""
+async def single(body: AsyncIterator[bytes], spool: Spool, stated: Stated = NOTHING_STATED) -> AsyncGenerator[Part]:
+    """Yield the whole body as one part, of which ``stated`` is said."""
     part = spool.part("application/dicom")
+    part.stated = stated
     try:
         async for chunk in body:
             part.write(chunk)

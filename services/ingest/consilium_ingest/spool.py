@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from consilium_dicom.transport import NOTHING_STATED, Stated
 from consilium_ingest.errors import ObjectTooLarge
 
 _DRAIN_BYTES = 1 << 20
@@ -60,6 +61,7 @@ class Part:
     memory: bytearray = field(default_factory=bytearray)
     reserved: int = 0
     path: Path | None = None
+    stated: Stated = NOTHING_STATED
     _file: IO[bytes] | None = None
 
     def write(self, data: bytes | memoryview) -> None:

@@ -91,7 +91,8 @@ class _Request:
         data = None if part.path is not None else part.memory
         sender = self._sender
         try:
-            held = await self._writer.hold(Received(sender.tenant, data, part.path, sender.study_uid, sender.origin))
+            received = Received(sender.tenant, data, part.path, sender.study_uid, sender.origin, stated=part.stated)
+            held = await self._writer.hold(received)
         except Exception as problem:
             self.answers[number] = _refusal(problem)
             return
