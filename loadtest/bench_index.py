@@ -13,9 +13,8 @@ from urllib.parse import quote
 
 from archive_peers import Client, Target, consilium
 from archive_work import timed
-from load_index import load
-
 from consilium_platform.migrate import upgrade
+from load_index import load
 
 GOAL_MS = 30.0
 _WORKLIST = "//api/v1/imaging/worklist"

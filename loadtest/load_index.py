@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
-from sqlalchemy import Table, insert
+from sqlalchemy import Table, insert, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from consilium_archive.prepare import prepare
@@ -112,6 +112,9 @@ async def load(url: str, count: int) -> None:
                 for number, table in enumerate(tables):
                     await connection.execute(insert(table), [row[number] for row in rows])
             left -= size
+        async with engine.begin() as connection:
+            if connection.dialect.name == "postgresql":  # what autovacuum does a minute later
+                await connection.execute(text("ANALYZE"))
     finally:
         await engine.dispose()
 
