@@ -2,7 +2,7 @@
 
 A derivative is a Part 10 file in HTJ2K Lossless RPCL whose Extended Offset Table says where each frame lies, so that a frame is one
 range read. Its key names its original's tenant and SHA-256: it is found without a row, and made twice it is the same. Who removes
-an original removes what ``derivative_key`` names too.
+an original removes what ``derivative_keys`` names first.
 """
 
 from __future__ import annotations
@@ -16,16 +16,22 @@ from consilium_dicom.header import header_of
 from consilium_dicom.scan import Buffer, scan
 
 VERSION = 1
-"""Part of the key: to be raised when the encoder's output changes. Older ones are scratch that may be removed."""
+"""Part of the key: to be raised when the encoder's output changes. Older ones are never read again."""
 
 _ORIGINALS, _SUFFIX = "originals/", ".dcm"
 
 
 def derivative_key(original_key: str) -> str:
     """Return where the derivative of an original lies: below its tenant, by its original's SHA-256."""
+    return derivative_keys(original_key)[-1]
+
+
+def derivative_keys(original_key: str) -> list[str]:
+    """Return every key that a derivative of an original has ever had, today's last: all of them go with it."""
     if not original_key.startswith(_ORIGINALS) or not original_key.endswith(_SUFFIX):
         raise Invalid("Only originals have derivatives.", key=original_key[:80])
-    return f"derivatives/{original_key.removeprefix(_ORIGINALS).removesuffix(_SUFFIX)}.htj2k-{VERSION}.dcm"
+    stem = original_key.removeprefix(_ORIGINALS).removesuffix(_SUFFIX)
+    return [f"derivatives/{stem}.htj2k-{version}.dcm" for version in range(1, VERSION + 1)]
 
 
 def index_of_derivative(head: Buffer) -> FrameIndex | None:

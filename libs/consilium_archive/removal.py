@@ -21,6 +21,7 @@ from sqlalchemy import and_, bindparam, delete, literal_column, null, or_, selec
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from consilium_archive.derivatives import derivative_keys
 from consilium_archive.index import Outcome, index_group
 from consilium_archive.stages import Stored, original_key
 from consilium_archive.storage_tables import copy, damage, removal, tombstone
@@ -200,8 +201,10 @@ def _ripe(session: Session, before: datetime, after: tuple[str, str]) -> Sequenc
 
 
 async def _purge(stores: Stores, key: str) -> str:
-    """Remove the bytes everywhere, the copy first; return the code of what stood in the way."""
+    """Remove the bytes everywhere, derivatives and the copy first; return the code of what stood in the way."""
     try:
+        for derivative in derivative_keys(key):
+            await stores.first.purge(derivative)
         if stores.copy is not None:
             await stores.copy.purge(key)
         await stores.first.purge(key)

@@ -7,6 +7,8 @@ import io
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,15 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
+from sqlalchemy import delete
 
 from consilium_archive.derivatives import derivative_key
+from consilium_archive.errors import NotArchived
 from consilium_archive.reader import ArchiveReader, Place, Scope
+from consilium_archive.removal import GRACE_S, doom, remove_doomed
 from consilium_archive.stages import original_key
+from consilium_archive.tables import instance
+from consilium_core.clock import FakeClock
 from consilium_core.errors import Invalid
 from consilium_core.roles import Role
 from consilium_dicom.encode import HTJ2K_RPCL
@@ -213,6 +220,35 @@ async def test_a_maker_that_is_ended_in_the_middle_leaves_nothing(
             await begun.wait()
     assert await platform.blobs.list("derivatives/") == []
     assert list(scratch.iterdir()) == []
+
+
+async def test_no_derivative_outlives_its_original(
+    any_platform: Platform, door: Door, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def remove(scope: Scope) -> None:
+        gone = delete(instance).where(instance.c.sop_instance_uid == scope.sop_instance_uid)
+        await any_platform.database.transact(lambda session: session.execute(gone))
+
+    early, late = await store(client, ct_instance(side=32)), await store(client, ct_instance(side=32, seed=3))
+    put_file = any_platform.blobs.put_file
+
+    async def removed_meanwhile(key: str, path: Path, content_type: str = "") -> None:
+        await remove(late)
+        await put_file(key, path, content_type)
+
+    async with maker(any_platform) as room:
+        places = [await room.place(early), await room.place(late)]
+        await room.derivatives.make(TENANT, places[0])
+        await remove(early)
+        doomed = partial(doom, tenant=TENANT, sha256=places[0].sha256, sop_instance_uid="", cause="test")
+        await any_platform.database.transact(doomed)
+        clock = FakeClock(datetime.now(UTC) + timedelta(seconds=GRACE_S + 1))
+        assert (await remove_doomed(any_platform.database, any_platform.stores, clock)).purged == 1
+        assert await any_platform.blobs.list("derivatives/") == []
+        monkeypatch.setattr(any_platform.blobs, "put_file", removed_meanwhile)
+        with pytest.raises(NotArchived):
+            await room.derivatives.make(TENANT, places[1])
+        assert await any_platform.blobs.list("derivatives/") == []
 
 
 async def test_wishes_beyond_the_bound_are_dropped_and_made_later(platform: Platform, door_of: Door) -> None:

@@ -153,6 +153,11 @@ class Derivatives:
                 _remember(self._never, place.sha256, None)
                 return
             await self._blobs.put_file(derivative_key(place.key), path, "application/dicom")
+        try:  # its original may have been removed meanwhile, derivatives and all
+            await self._pictures.reader.frame_index(tenant, scope)
+        except NotArchived:
+            await self._blobs.purge(derivative_key(place.key))
+            raise
         self._missing.pop(place.sha256, None)
         await self.find(place)
 
