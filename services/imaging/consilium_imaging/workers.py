@@ -20,6 +20,7 @@ class Workers:
         self._bound = threads + queue
         self._busy = 0
         self._turns = asyncio.Semaphore(threads)
+        self.large = asyncio.Semaphore(threads)  # held by who has a large object whole in memory
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run ``work`` in a thread; raise RenderBusy when the queue is full."""
