@@ -19,7 +19,7 @@ from consilium_dicom.header import Header
 from consilium_dicom.jpeg_stream import jpeg_shape
 from consilium_dicom.luts import PixelTables, apply_linear, apply_palette, apply_voi, default_window
 
-__all__ = ["Picture", "decode_frame", "encode_picture", "render", "render_samples", "to_display"]
+__all__ = ["Picture", "decode_frame", "encode_picture", "passes_through", "render", "render_samples", "to_display"]
 
 Format = Literal["jpeg", "png"]
 Window = tuple[float, float]
@@ -45,7 +45,7 @@ def render(
     picture is shrunk to fit, never enlarged, its aspect kept. ``tables`` are needed for palette colour and LUTs
     (``luts.read_tables``), and with ``frame_number`` (from 0) for enhanced objects' own rescale per frame. A baseline JPEG in colour passes through untouched when nothing must change.
     """
-    if fmt == "jpeg" and viewport is None and _passes_through(frame, header):
+    if fmt == "jpeg" and viewport is None and passes_through(frame, header):
         return frame
     return render_samples(
         decode_frame(header, frame),
@@ -83,7 +83,7 @@ def _voi_name(value: str) -> VoiFunction:
     return "sigmoid" if name == "SIGMOID" else "linear-exact" if name == "LINEAR_EXACT" else "linear"
 
 
-def _passes_through(frame: bytes, header: Header) -> bool:
+def passes_through(frame: bytes, header: Header) -> bool:
     """Tell whether the stored code stream is itself the rendered picture: 8 bit baseline JPEG in YBR colour."""
     if header.transfer_syntax_uid != "1.2.840.10008.1.2.4.50" or header.samples_per_pixel != 3:
         return False

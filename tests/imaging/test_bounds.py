@@ -6,6 +6,7 @@ import asyncio
 import io
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -15,9 +16,10 @@ from consilium_archive.reader import ArchiveReader, Place, Scope
 from consilium_dicom.frames import FrameIndex, index_frames
 from consilium_dicom.header import read_header
 from consilium_dicom.transcode import EXPLICIT_LE
+from consilium_imaging.caches import ByteCache
 from consilium_imaging.errors import RenderBusy
 from consilium_imaging.multipart import in_order
-from consilium_imaging.pictures import Pictures
+from consilium_imaging.pictures import Pictures, Wish
 from consilium_imaging.transcoding import Source, Transcoding
 from consilium_imaging.workers import Workers
 from consilium_testkit.instances import ct_instance
@@ -34,6 +36,10 @@ class _OneFile(ArchiveReader):
 
     async def frame_index(self, tenant: str, scope: Scope) -> tuple[Place, FrameIndex | None]:
         return self.place(), index_frames(self.data, read_header(self.data))
+
+    async def original(self, place: Place) -> bytes:
+        self.asked.append((0, len(self.data)))
+        return self.data
 
     async def original_range(self, place: Place, start: int, length: int) -> bytes:
         self.asked.append((start, length))
@@ -87,3 +93,34 @@ async def test_pictures_are_refused_when_too_many_wait_and_streams_take_turns() 
     finally:
         gate.set()
         workers.close()
+
+
+async def test_another_window_of_a_compressed_frame_is_drawn_without_reading_or_decoding_it_again(
+    shared_data: Path,
+) -> None:
+    [file] = (shared_data / "transfer_syntaxes").glob("CTImage*4.90.dcm")
+    reader, workers = _OneFile(file.read_bytes()), Workers(2, 8)
+    pictures = Pictures(reader, workers, 1 << 20, 16 << 20)
+    place, index = await reader.frame_index("demo", Scope())
+    assert index is not None
+    try:
+        drawn = [await pictures.picture(place, index, 0, Wish(window=(40, width))) for width in (400, 800, 400)]
+        assert len(reader.asked) == 1
+        assert drawn[0] == drawn[2] != drawn[1]
+        forgetful = Pictures(reader, workers, 0, 0)
+        assert await forgetful.picture(place, index, 0, Wish(window=(40, 800))) == drawn[1]
+    finally:
+        workers.close()
+
+
+def test_a_cache_holds_no_more_bytes_than_it_may() -> None:
+    cache: ByteCache[int, bytes] = ByteCache(80, len)
+    for number in range(20):
+        cache.put(number, bytes(10))
+        assert cache.get(0) is not None or number > 0
+        assert cache.held_bytes <= 80
+    assert [number for number in range(20) if cache.get(number) is not None] == [0, *range(13, 20)]
+    cache.put(30, bytes(11))  # more than an eighth
+    cache.put(19, bytes(5))
+    assert cache.get(30) is None
+    assert cache.held_bytes == 75

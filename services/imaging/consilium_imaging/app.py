@@ -31,7 +31,7 @@ async def open_service(platform: Platform, settings: ImagingSettings | None = No
     reader = ArchiveReader(platform.database, platform.blobs)
     views = ViewAudit(platform.audit, reader, platform.clock, settings.view_audit_window_s)
     workers = Workers(settings.render_threads, settings.render_queue)
-    pictures = Pictures(reader, workers, settings.picture_cache_bytes)
+    pictures = Pictures(reader, workers, settings.picture_cache_bytes, settings.decoded_cache_bytes)
     async with AsyncExitStack() as stack:
         stack.callback(workers.close)
         videos = stack.enter_context(open_videos(reader, workers, settings.scratch_dir, settings.video_cache_bytes))

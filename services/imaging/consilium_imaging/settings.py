@@ -23,6 +23,7 @@ class ImagingSettings(RoomSettings):
     render_threads: int = Field(default=2, ge=1, le=64, description="Threads that decode and draw.")
     render_queue: int = Field(default=64, ge=1, le=10_000, description="Pictures that may wait; more answer 429.")
     picture_cache_bytes: int = Field(default=64 << 20, ge=0, description="Memory of drawn pictures, bytes.")
+    decoded_cache_bytes: int = Field(default=128 << 20, ge=0, description="Memory of decoded frames, bytes.")
     retrieve_ahead: int = Field(default=4, ge=1, le=64, description="Objects read ahead of a retrieving client.")
     scratch_dir: Path | None = Field(
         default=None, description="Folder for videos being played and files being made; unset: the system's own."
