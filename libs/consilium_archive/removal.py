@@ -201,13 +201,12 @@ def _ripe(session: Session, before: datetime, after: tuple[str, str]) -> Sequenc
 
 
 async def _purge(stores: Stores, key: str) -> str:
-    """Remove the bytes everywhere, derivatives and the copy first; return the code of what stood in the way."""
+    """Remove the bytes everywhere, the copy and derivatives first; return the code of what stood in the way."""
     try:
-        for derivative in derivative_keys(key):
-            await stores.first.purge(derivative)
         if stores.copy is not None:
             await stores.copy.purge(key)
-        await stores.first.purge(key)
+        for name in (*derivative_keys(key), key):
+            await stores.first.purge(name)
     except (Unavailable, Exhausted, TimeoutError) as problem:
         code = problem.code if isinstance(problem, ConsiliumError) else "timeout"
         log.warning("object_removal_waits", key=key, code=code)
