@@ -12,7 +12,6 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from traceback import walk_tb
@@ -26,6 +25,7 @@ from sqlalchemy.pool import NullPool
 
 from consilium_core.errors import Unavailable
 from consilium_platform.hot import DRIVER
+from consilium_platform.workers import Workers
 
 T = TypeVar("T")
 _THREADS = 4  # of SQLite; more readers at once only wait for the interpreter's lock
@@ -59,7 +59,7 @@ class Database:
     def __init__(self, engine: AsyncEngine, threads: Engine | None = None) -> None:
         self.engine = engine
         self._threads = threads
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="sqlite") if threads is not None else None
+        self._pool = Workers(_THREADS, "sqlite") if threads is not None else None
         self._kept = threading.local()
         self._opened: list[_Kept] = []
         self.is_sqlite = engine.dialect.name == "sqlite"
@@ -156,12 +156,12 @@ class Database:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         with _translated():
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            return await cast(Workers, self._pool).run(work)
 
     async def close(self) -> None:
         """End the threads and the connections."""
         if self._pool is not None:
-            await asyncio.to_thread(self._pool.shutdown)
+            await asyncio.to_thread(self._pool.close)
         for kept in self._opened:
             kept.close()
         if self._threads is not None:

@@ -90,27 +90,22 @@ async def test_plain_functions_read_and_write_like_the_blocks(database: Database
     assert await database.query(lambda session: session.scalar(text("SELECT sum(size) FROM thing"))) == 7
 
 
-async def test_a_threads_kept_session_survives_failures_questions_within_and_sees_what_others_wrote(
-    platform: Platform,
-) -> None:
+async def test_a_threads_kept_session_survives_failures_and_reads_leave_nothing(platform: Platform) -> None:
     database = platform.database
     async with database.write() as session:
         await session.execute(text("CREATE TABLE thing (name VARCHAR(40) PRIMARY KEY, size INTEGER NOT NULL)"))
 
-    def add_and_ask(session: Session) -> int:
+    def add(session: Session) -> None:
         session.execute(ADD, {"name": f"n{turn}", "size": turn})
-        within = database.query_here(lambda inner: inner.scalar(text("SELECT count(*) FROM thing")))
         if turn % 3 == 2:
             session.execute(ADD, {"name": f"n{turn}", "size": turn})  # a second time: the whole transaction fails
-        return int(within or 0)
 
     for turn in range(12):
         if turn % 3 == 2:
             with pytest.raises(IntegrityError):
-                await database.transact(add_and_ask)
+                await database.transact(add)
         else:
-            kept = turn // 3 * 2 + turn % 3
-            assert await database.transact(add_and_ask) == kept  # what is not committed is not seen from elsewhere
+            await database.transact(add)
         await database.query(lambda session: session.execute(ADD, {"name": "read", "size": 0}))
     assert len(await names(database)) == 8
 
