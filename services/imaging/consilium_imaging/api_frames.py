@@ -16,6 +16,7 @@ from consilium_dicom.encode import HTJ2K, HTJ2K_RPCL, reduced
 from consilium_dicom.errors import Unencodable
 from consilium_dicom.frames import FrameIndex
 from consilium_imaging.api_qido import base_url
+from consilium_imaging.bulkdata import bulk_answer
 from consilium_imaging.byte_ranges import Whole, bytes_answer, part_answer
 from consilium_imaging.desk import ViewDesk
 from consilium_imaging.errors import NotAPicture, RequestInvalid, VideoHasNoFrames
@@ -29,6 +30,7 @@ from consilium_imaging.wado import cache_headers, etag, not_modified, scope, unc
 from consilium_platform.blobs import BlobNotFound
 from consilium_platform.http.auth import require
 
+PDF, PDF_CLASS, PDF_PATH = "application/pdf", "1.2.840.10008.5.1.4.1.1.104.1", "00420011"
 REDUCE = "consilium-reduce"
 HTJ2K_LOSSY = "1.2.840.10008.1.2.4.203"
 ReadFrame = Callable[[int], Coroutine[None, None, bytes]]
@@ -63,7 +65,11 @@ def frames_router(desk: ViewDesk) -> APIRouter:
     async def rendered(
         study: str, series: str, instance: str, request: Request, principal: Principal = Depends(reader)
     ) -> Response:
-        place, index = await _instance(desk, principal, scope(study, series, instance))
+        place, index = await _found(desk, principal, scope(study, series, instance))
+        if place.sop_class_uid == PDF_CLASS:
+            return await bulk_answer(desk, request, place, None, PDF_PATH, PDF)
+        if index is None:
+            raise NotAPicture("The instance has no frames.", sop_class_uid=place.sop_class_uid)
         if is_video(place):
             return await video_answer(desk, request, place, index)
         return await picture_answer(desk, request, place, index, 0, wish_of(request))
@@ -111,10 +117,14 @@ def _one_frame(text: str) -> int:
     return numbers[0]
 
 
+async def _found(desk: ViewDesk, principal: Principal, asked: Scope) -> tuple[Place, FrameIndex | None]:
+    await desk.views.once(principal, "study.view", asked.study_uid)
+    return await desk.reader.frame_index(principal.tenant, asked)
+
+
 async def _instance(desk: ViewDesk, principal: Principal, asked: Scope) -> tuple[Place, FrameIndex]:
     """Return the instance and its frames once the view is in the audit trail."""
-    await desk.views.once(principal, "study.view", asked.study_uid)
-    place, index = await desk.reader.frame_index(principal.tenant, asked)
+    place, index = await _found(desk, principal, asked)
     if index is None:
         raise NotAPicture("The instance has no frames.", sop_class_uid=place.sop_class_uid)
     return place, index
