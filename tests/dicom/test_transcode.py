@@ -122,6 +122,31 @@ def test_dcmtk_decodes_what_was_encoded(shared_data: Path, tmp_path: Path, targe
         assert np.array_equal(_frames(plain.read_bytes())[0], _frames(data)[0]), name
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["transfer_syntaxes/CTImage.dcm", "transfer_syntaxes/examples_rgb_color.dcm", "cine/examples_ybr_color.dcm",
+     "cine/dcm4che_US-PAL-8-10x-echo.dcm", "enhanced/eCT_Supplemental.dcm"],
+)  # fmt: skip
+def test_dciodvfy_finds_no_error_that_the_original_has_not(shared_data: Path, tmp_path: Path, name: str) -> None:
+    need("dciodvfy", "dicom3tools")
+
+    def errors(data: bytes) -> set[str]:
+        path = tmp_path / "file.dcm"
+        path.write_bytes(data)
+        told = subprocess.run(["dciodvfy", "-new", str(path)], check=False, capture_output=True)
+        return {line for line in (told.stdout + told.stderr).decode("latin-1").splitlines() if line.startswith("Error")}
+
+    data = (shared_data / name).read_bytes()
+    own = errors(data)
+    for target in (EXPLICIT_LE, *(one for one in LOSSLESS if ".4.20" not in one), JPEG_BASELINE):  # it knows no HTJ2K
+        try:
+            made = transcode(data, target)
+        except Unencodable:
+            assert target == JPEG_BASELINE
+            continue
+        assert errors(made) <= own, target
+
+
 def test_dcmtk_finds_every_frame_by_the_offset_table(shared_data: Path, tmp_path: Path) -> None:
     need("dcmdjpls", "dcmtk")
     data = (shared_data / "cine" / "dcm4che_US-PAL-8-10x-echo.dcm").read_bytes()
