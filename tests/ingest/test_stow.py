@@ -99,7 +99,7 @@ async def test_a_single_object_may_be_the_whole_body(client: httpx2.AsyncClient)
     ("body", "media", "status", "code"),
     [
         (b"x", "text/plain", 415, "unsupported-media-type"),
-        (b"x", 'multipart/related; type="application/dicom+json"; boundary=b', 415, "unsupported-media-type"),
+        (b"x", 'multipart/related; type="application/dicom+xml"; boundary=b', 415, "unsupported-media-type"),
         (b"x", 'multipart/related; type="application/dicom"', 400, "multipart-invalid"),
         (b"--b--\r\n", 'multipart/related; type="application/dicom"; boundary=b', 400, "multipart-invalid"),
         (b"nonsense", 'multipart/related; type="application/dicom"; boundary=b', 400, "multipart-invalid"),

@@ -15,6 +15,8 @@ from consilium_ingest.errors import BodyInvalid, MediaTypeUnsupported
 from consilium_ingest.splitter import Splitter
 from consilium_ingest.spool import Part, Spool
 
+DICOM, DICOM_JSON = "application/dicom", "application/dicom+json"
+
 
 def media_type(header: str) -> tuple[str, dict[str, str]]:
     """Return (type/subtype, parameters), lower-case names, quotes removed."""
@@ -25,11 +27,16 @@ def media_type(header: str) -> tuple[str, dict[str, str]]:
     return (found[0][0].lower() if found else ""), parameters
 
 
+def inner_type(parameters: dict[str, str]) -> str:
+    """Return the media type of a multipart/related body's root part."""
+    return parameters.get("type", DICOM).lower()
+
+
 def boundary_of(parameters: dict[str, str]) -> bytes:
-    """Return the boundary of a multipart/related request that carries DICOM files; raise MediaTypeUnsupported."""
-    inner = parameters.get("type", "application/dicom").lower()
-    if inner != "application/dicom":
-        raise MediaTypeUnsupported(f"Send multipart/related with type application/dicom, not {inner[:60]}.")
+    """Return the boundary of a multipart/related request that carries DICOM files or metadata; raise MediaTypeUnsupported."""
+    inner = inner_type(parameters)
+    if inner not in {DICOM, DICOM_JSON}:
+        raise MediaTypeUnsupported(f"Send multipart/related with type {DICOM} or {DICOM_JSON}, not {inner[:60]}.")
     boundary = parameters.get("boundary", "")
     if not 1 <= len(boundary) <= 70:
         raise BodyInvalid("The multipart boundary is missing or too long (RFC 2046 5.1.1).")

@@ -116,4 +116,6 @@ class Splitter:
                 raise BodyInvalid("The multipart body is broken: a header field has no colon.")
             named[name.strip().lower()] = value.decode("latin-1").strip()
         self.current.content_type = named.get(b"content-type", "")
+        self.current.content_location = named.get(b"content-location", "")
+        self.current.content_id = named.get(b"content-id", "")
         self.current.stated = stated_of(named.get(b"content-length", ""), named.get(b"content-digest", ""))

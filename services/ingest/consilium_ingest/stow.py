@@ -85,6 +85,9 @@ class _Request:
 
     async def hold(self, number: int, part: Part) -> None:
         """Judge one part and make it durable; only a cancellation raises."""
+        if part.refusal is not None:
+            self.answers[number] = part.refusal
+            return
         if part.content_type and media_type(part.content_type)[0] != "application/dicom":
             self.answers[number] = MediaTypeUnsupported(f"A part is {part.content_type[:60]}, not application/dicom.")
             return
