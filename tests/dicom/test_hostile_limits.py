@@ -130,6 +130,10 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
         JPEG,
         struct.pack("<HH2sHI", 0x7FE0, 1, b"OV", 0, 32 << 20) + bytes(32 << 20) + encapsulated(_fragment(b"\xff\xd8\xff\xd9")),
     ),
+    "a thousand texts of sixty kilobytes": lambda: (
+        meta(EXPLICIT)
+        + b"".join(element(9, 0x1000 + n, b"UT", "第一人民医院".encode("gbk") * 5_000) for n in range(1_000))
+    ),
     "a name of thirty megabytes": lambda: (
         meta(EXPLICIT) + struct.pack("<HH2sHI", 0x10, 0x10, b"UN", 0, 30 << 20) + "王".encode("gbk") * (15 << 20)
     ),
