@@ -90,7 +90,8 @@ def measure(
     kind = {"associations": associations, "sender_nagle": "off" if no_delay else "on"}
     for number in range(rounds):
         folders = written(folder / f"{associations}-{no_delay}-{number}", instances, associations)
-        for name, peer in peers.items():
+        order = list(peers.items())
+        for name, peer in order if number % 2 == 0 else order[::-1]:
             rates[name].append(send(peer, folders, no_delay=no_delay))
             rate, cpu = rates[name][-1]
             figure("cstore", server=name, instances=instances, instances_per_s=rate, cpu_ms_per_instance=cpu, **kind)

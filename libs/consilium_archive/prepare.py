@@ -69,7 +69,7 @@ def circumstances(received: Received, size_bytes: int, sha256: str, policy: Poli
     """Return what is known beside the bytes; in UTC+14 the day begins first, so nothing of today is in the future there."""
     today = (datetime.now(UTC) + timedelta(hours=14)).strftime("%Y%m%d")
     transport = arrived(received.stated, size_bytes, sha256)
-    return Circumstances(transport, today, policy=STORE_ALL if received.cleared else policy)
+    return Circumstances(transport, today, received.order, STORE_ALL if received.cleared else policy)
 
 
 def doubtful(run: ValidationRun, policy: Policy) -> InstanceDoubtful:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from consilium_archive.dicom_json import study_counts
@@ -25,6 +25,7 @@ from consilium_archive.stages import original_key
 from consilium_archive.tables import instance, study
 from consilium_dicom.frames import FrameIndex
 from consilium_platform.blobs import BlobStore
+from consilium_platform.hot import Hot
 from consilium_platform.sql import Database
 
 __all__ = ["ArchiveReader", "Found", "Place", "Scope"]
@@ -63,6 +64,17 @@ _PLACE = (
     instance.c.study_uid, instance.c.series_uid, instance.c.sop_instance_uid, instance.c.sop_class_uid,
     instance.c.transfer_syntax_uid, instance.c.number, instance.c.frames, instance.c.sha256, instance.c.size_bytes,
 )  # fmt: skip
+
+
+_ONE = Hot(
+    select(*_PLACE, instance.c.frame_index).where(
+        instance.c.tenant_id == bindparam("tenant"),
+        instance.c.study_uid == bindparam("study"),
+        instance.c.series_uid == bindparam("series"),
+        instance.c.sop_instance_uid == bindparam("sop"),
+    )
+)
+_SMALL_INDEX_BYTES = 16 << 10
 
 
 class ArchiveReader:
@@ -111,14 +123,35 @@ class ArchiveReader:
         return [Packed(*row) for row in rows]
 
     async def frame_index(self, tenant: str, scope: Scope) -> tuple[Place, FrameIndex | None]:
-        """Return one instance's place and where its frames lie (None: it has no frames); raise NotArchived."""
-        asked = select(*_PLACE, instance.c.frame_index).where(
-            instance.c.tenant_id == tenant, *scope.conditions(instance)
-        )
-        row = await self._database.query(lambda session: session.execute(asked).first())
+        """Return one instance's place and where its frames lie (None: it has no frames); raise NotArchived.
+
+        All three UIDs of ``scope`` are named: an instance is found in its own series and study alone.
+        """
+        named = {
+            "tenant": tenant, "study": scope.study_uid, "series": scope.series_uid, "sop": scope.sop_instance_uid,
+        }  # fmt: skip
+        row = await self._database.query(lambda session: _ONE.first(session, named))
         if row is None:
             raise NotArchived("There is no such instance.")
-        return _place(tenant, row), unpack_frame_index(row.frame_index) if row.frame_index else None
+        return _place(tenant, row), _frame_index(row.frame_index)
+
+    async def middle(self, tenant: str, scope: Scope) -> tuple[Place, FrameIndex | None] | None:
+        """Return the instance in the middle of those with frames inside the scope, None without any; raise NotArchived."""
+        of_scope = [instance.c.tenant_id == tenant, *scope.conditions(instance)]
+        drawn = [*of_scope, instance.c.frames > 0, instance.c.frame_index.is_not(None)]
+        ordered = select(*_PLACE, instance.c.frame_index).where(*drawn)
+        ordered = ordered.order_by(instance.c.series_uid, instance.c.number, instance.c.id).limit(1)
+
+        def find(session: Session) -> tuple[int, Any]:
+            count = session.scalar(select(func.count()).select_from(instance).where(*drawn)) or 0
+            if count:
+                return count, session.execute(ordered.offset(count // 2)).first()
+            return session.scalar(select(func.count()).select_from(instance).where(*of_scope)) or 0, None
+
+        count, row = await self._database.query(find)
+        if not count:
+            raise NotArchived("There is no such study, series or instance.")
+        return None if row is None else (_place(tenant, row), _frame_index(row.frame_index))
 
     async def patient_of(self, tenant: str, study_uid: str) -> str:
         """Return the patient id of a study (may be empty); raise NotArchived."""
@@ -135,6 +168,17 @@ class ArchiveReader:
     async def original_range(self, place: Place, start: int, length: int) -> bytes:
         """Return a part of the original."""
         return await self._blobs.get_range(place.key, start, length)
+
+
+def _frame_index(packed: bytes | None) -> FrameIndex | None:
+    if not packed:
+        return None
+    return _small_index(packed) if len(packed) <= _SMALL_INDEX_BYTES else unpack_frame_index(packed)
+
+
+@lru_cache(maxsize=1024)
+def _small_index(packed: bytes) -> FrameIndex:
+    return unpack_frame_index(packed)
 
 
 def _place(tenant: str, row: Any) -> Place:

@@ -5,6 +5,7 @@ The archive goes on working meanwhile, so what looks wrong is looked at again be
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from consilium_platform.sql import Database
 
 ORIGINALS = "originals/"
 _HEAD_BYTES = 256 << 10
+_SHA256 = re.compile(r"^[0-9a-f]{64}$")
 _SHOWN = 1000
 _PAGE = 1000
 
@@ -151,20 +153,31 @@ class PlaceCompare:
         if entry.modified > self.clock.now() - timedelta(seconds=self.safe_age_s):
             self.found.young += 1
             return
+        if not _SHA256.match(sha256) or entry.key != original_key(tenant, sha256):
+            await self._strange(entry.key)  # no row can name it
+            return
         if await self.database.query(partial(_doomed, tenant=tenant, sha256=sha256)):
             return
         uid = await self._instance_of(entry.key)
         if await self.database.query(partial(_indexed, tenant=tenant, uid=uid, sha256=sha256)):
             self.found.young += 1  # indexed since the rows were read, or a copy that is not marked yet
             return
-        self.found.orphan_count += 1
-        if len(self.found.orphans) < _SHOWN:
-            self.found.orphans.append(entry.key)
+        self._tell(entry.key)
         if self.apply:
             await self.database.transact(
                 partial(doom, tenant=tenant, sha256=sha256, sop_instance_uid=uid, cause="orphan")
             )
             self.found.doomed += 1
+
+    async def _strange(self, key: str) -> None:
+        self._tell(key)
+        if self.apply:
+            await self.store.purge(key)
+
+    def _tell(self, key: str) -> None:
+        self.found.orphan_count += 1
+        if len(self.found.orphans) < _SHOWN:
+            self.found.orphans.append(key)
 
     async def _instance_of(self, key: str) -> str:
         """Return which instance an object holds, so that its row is found by it; empty for what can't be read from its beginning."""

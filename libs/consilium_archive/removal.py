@@ -21,6 +21,7 @@ from sqlalchemy import and_, bindparam, delete, literal_column, null, or_, selec
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from consilium_archive.derivatives import derivative_keys
 from consilium_archive.index import Outcome, index_group
 from consilium_archive.stages import Stored, original_key
 from consilium_archive.storage_tables import copy, damage, removal, tombstone
@@ -170,6 +171,8 @@ class Removed:
 async def remove_doomed(database: Database, stores: Stores, clock: Clock, *, grace_s: float = GRACE_S) -> Removed:
     """Take every doomed object a step further; safe to run anywhere, at any time, by several processes."""
     now = clock.now()
+    if await database.query(lambda session: session.execute(select(removal.c.sha256).limit(1)).first()) is None:
+        return Removed()  # the usual case must not wait for the database's one writer
     await database.transact(partial(_forget, before=now - timedelta(seconds=FORGET_S)))
     purged = lifted = failed = 0
     after = ("", "")
@@ -200,11 +203,12 @@ def _ripe(session: Session, before: datetime, after: tuple[str, str]) -> Sequenc
 
 
 async def _purge(stores: Stores, key: str) -> str:
-    """Remove the bytes everywhere, the copy first; return the code of what stood in the way."""
+    """Remove the bytes everywhere, the copy and derivatives first; return the code of what stood in the way."""
     try:
         if stores.copy is not None:
             await stores.copy.purge(key)
-        await stores.first.purge(key)
+        for name in (*derivative_keys(key), key):
+            await stores.first.purge(name)
     except (Unavailable, Exhausted, TimeoutError) as problem:
         code = problem.code if isinstance(problem, ConsiliumError) else "timeout"
         log.warning("object_removal_waits", key=key, code=code)

@@ -140,6 +140,13 @@ def _date(at: datetime) -> str:
 
 
 def _page(session: Session, tenant: str, which: ColumnElement[bool], after: int) -> Sequence[Any]:
+    """Return the next studies that have something of it: found by their ids first, then counted."""
+    in_series = and_(series.c.tenant_id == instance.c.tenant_id, series.c.study_uid == instance.c.study_uid)
+    inside = instance.join(series, and_(in_series, series.c.series_uid == instance.c.series_uid))
+    mine = and_(instance.c.tenant_id == study.c.tenant_id, instance.c.study_uid == study.c.study_uid)
+    has = select(instance.c.id).select_from(inside).where(mine, which).correlate(study).exists()
+    asked = select(study.c.id).where(study.c.tenant_id == tenant, study.c.id > after, has)
+    ids = session.scalars(asked.order_by(study.c.id).limit(_PAGE)).all()
     counted: Select[Any] = (
         select(
             study.c.id,
@@ -149,7 +156,7 @@ def _page(session: Session, tenant: str, which: ColumnElement[bool], after: int)
             held().label("held"),
         )
         .select_from(joined())
-        .where(study.c.tenant_id == tenant, study.c.id > after, which)
+        .where(study.c.id.in_(ids), which)
         .group_by(study.c.id, study.c.study_uid, study.c.tenant_id, study.c.patient_id)
     )
-    return session.execute(counted.order_by(study.c.id).limit(_PAGE)).all()
+    return session.execute(counted.order_by(study.c.id)).all() if ids else []

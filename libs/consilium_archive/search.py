@@ -26,6 +26,7 @@ _FEW = 500
 _KEPT_S = 10.0
 _KEPT = 512
 _INDEXED = frozenset({"patient_id", "accession_number", "study_uid", "series_uid", "sop_instance_uid", "birth_date"})
+_TABLES = {Level.STUDY: study, Level.SERIES: series, Level.INSTANCE: instance}
 _STUDY = (
     study.c.attributes.label("study_attributes"), study.c.modalities, study.c.sop_classes, study.c.series_count,
     study.c.instance_count, study.c.patient_id, study.c.issuer,
@@ -105,15 +106,28 @@ def page(session: Session, ask: Ask, totals: Totals) -> tuple[Sequence[Any], Tot
 def _where(session: Session, ask: Ask) -> tuple[list[ColumnElement[bool]], bool]:
     """Return the conditions, and whether few rows are known to meet them: then an index leads to them, not the order."""
     matches = ask.query.matches
-    table = (study, series, instance)[ask.query.level]
+    table = _TABLES[ask.query.level]
     where = [table.c.tenant_id == ask.tenant, *ask.scope.conditions(table)]
     where += conditions(matches, ask.tenant, sqlite=ask.sqlite)
     few = bool(ask.scope.study_uid) or any(_selective(match) for match in matches)
+    for match in matches:
+        if not few and match.key.column == "modalities" and not match.empty:
+            found, few = of_rare_modality(session, ask.tenant, match.values)
+            where += found
     runs = [run for match in matches for run in runs_of(match)]
-    if not runs or few:
-        return where, few
-    found, few = narrowed(session, runs, sqlite=ask.sqlite)
-    return where + found, few
+    if runs and not few:
+        found, few = narrowed(session, runs, sqlite=ask.sqlite)
+        where += found
+    return where, few
+
+
+def of_rare_modality(
+    session: Session, tenant: str, modalities: Sequence[str]
+) -> tuple[list[ColumnElement[bool]], bool]:
+    """Return the condition that leads to the studies of a modality if there are few of them, and whether there are."""
+    of_modality = (series.c.tenant_id == tenant, series.c.modality.in_(modalities))
+    uids = session.scalars(select(series.c.study_uid).where(*of_modality).limit(_FEW + 1)).all()
+    return ([study.c.study_uid.in_(set(uids))], True) if len(uids) <= _FEW else ([], False)
 
 
 def narrowed(session: Session, runs: list[str], *, sqlite: bool) -> tuple[list[ColumnElement[bool]], bool]:
@@ -137,19 +151,29 @@ def _selective(match: Match) -> bool:
 def _rows(session: Session, ask: Ask, where: list[ColumnElement[bool]], *, few: bool) -> Sequence[Any]:
     query = ask.query
     order = ordering(ask, few=few)
-    if query.level is not Level.STUDY or not query.matches:
-        return session.execute(
-            _selected(ask).where(*where).order_by(*order).limit(query.limit).offset(query.offset)
-        ).all()
-    # The ids come from an index alone; only the page's own rows, which are wide, are read.
-    ids = session.scalars(
-        select(study.c.id).where(*where).order_by(*order).limit(query.limit).offset(query.offset)
-    ).all()
+    if ask.scope.study_uid or (query.level is Level.STUDY and not query.matches):
+        direct = _selected(ask).where(*where).order_by(*order)
+        return session.execute(direct.limit(query.limit).offset(query.offset)).all()
+    # The ids come from indexes alone; only the page's own rows, which are wide, are read and joined.
+    id_ = _TABLES[query.level].c.id
+    asked = select(id_).select_from(_matched(ask)).where(*where).order_by(*order)
+    ids = session.scalars(asked.limit(query.limit).offset(query.offset)).all()
     if not ids:
         return ()
-    wide = session.execute(select(study.c.id, study.c.study_uid, *_STUDY).where(study.c.id.in_(ids)))
-    by_id = {row.id: row for row in wide}
+    wide = session.execute(_selected(ask).add_columns(id_.label("row_id")).where(id_.in_(ids)))
+    by_id = {row.row_id: row for row in wide}
     return [by_id[one] for one in ids]
+
+
+def _matched(ask: Ask) -> Any:
+    """Return the tables that the conditions and the order of a query need."""
+    levels = {match.key.level for match in ask.query.matches}
+    tables: Any = _TABLES[ask.query.level]
+    if ask.query.level is Level.INSTANCE and Level.SERIES in levels:
+        tables = tables.join(series, _same(instance, series, "tenant_id", "study_uid", "series_uid"))
+    if ask.query.level is not Level.STUDY and Level.STUDY in levels:
+        tables = tables.join(study, _same(_TABLES[ask.query.level], study, "tenant_id", "study_uid"))
+    return tables
 
 
 def _selected(ask: Ask) -> Select[Any]:
@@ -191,9 +215,7 @@ def _total(session: Session, ask: Ask, where: list[ColumnElement[bool]], totals:
     if known is None:
         # Without any condition the order's index alone is counted, to the end: some ms for 100,000 studies.
         everything = ask.query.level is Level.STUDY and not ask.query.matches
-        counted: Select[Any] = (
-            _selected(ask).with_only_columns(literal_column("1"), maintain_column_froms=True).where(*where)
-        )
+        counted: Select[Any] = select(literal_column("1")).select_from(_matched(ask)).where(*where)
         if not everything:
             counted = counted.limit(COUNTED_TO + 1)
         count = session.scalar(select(func.count()).select_from(counted.subquery())) or 0

@@ -9,6 +9,7 @@ from typing import Literal
 
 from consilium_archive.packing import Packed
 from consilium_archive.sequences import ItemValue
+from consilium_dicom.check_header import Order
 from consilium_dicom.header import Header
 from consilium_dicom.transport import NOTHING_STATED, Stated
 
@@ -41,6 +42,7 @@ class Received:
     origin: Origin = field(default_factory=Origin)
     sop_instance_uid: str = ""  # which instance the sender says it is; empty: nothing was said
     stated: Stated = NOTHING_STATED  # length and SHA-256 as the sender names them
+    order: Order | None = None  # what was ordered, where the receiver knows it
     cleared: bool = False  # released by the quarantine desk: nothing holds it again
 
 

@@ -71,6 +71,7 @@ series = Table(
     Column("received_at", DateTime(timezone=True), nullable=False),
     Index("archive_series_uid", "tenant_id", "study_uid", "series_uid", unique=True),
     Index("archive_series_only", "tenant_id", "series_uid"),
+    Index("archive_series_order", "tenant_id", "study_uid", "number", "id"),
     Index("archive_series_modality", "tenant_id", "modality", "study_uid"),
 )
 

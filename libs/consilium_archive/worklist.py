@@ -17,7 +17,7 @@ from consilium_archive.dicom_json import members_of
 from consilium_archive.errors import NotArchived, QueryInvalid
 from consilium_archive.matching import wildcard
 from consilium_archive.names import encode, fold
-from consilium_archive.search import narrowed
+from consilium_archive.search import narrowed, of_rare_modality
 from consilium_archive.shown import Shown, shown_by
 from consilium_archive.tables import study
 from consilium_core.clock import iso
@@ -69,11 +69,17 @@ def _page(session: Session, tenant: str, ask: WorklistAsk, *, sqlite: bool) -> W
         conditions.append(tuple_(*order) < tuple_(*_parse_cursor(ask.cursor)))
     pieces = [encode(word) for word in words_of(ask.text)]
     runs = [run for piece in pieces if len(run := piece if len(piece) >= 3 else f" {piece}") >= 3]
-    more_conditions, few = narrowed(session, runs, sqlite=sqlite) if runs else ([], bool(ask.patient_of_study))
+    few = bool(ask.patient_of_study)
+    if ask.modality and not few:
+        narrower, few = of_rare_modality(session, tenant, [_word(ask.modality)])
+        conditions += narrower
+    if runs and not few:
+        narrower, few = narrowed(session, runs, sqlite=sqlite)
+        conditions += narrower
     first: Any = literal_column("+archive_study.study_date") if few and sqlite else study.c.study_date
     ordered = (first.desc(), study.c.study_time.desc(), study.c.id.desc())
     # The ids come from an index alone; only the page's own rows, which are wide, are read.
-    asked = select(study.c.id).where(*conditions, *more_conditions).order_by(*ordered).limit(ask.limit + 1)
+    asked = select(study.c.id).where(*conditions).order_by(*ordered).limit(ask.limit + 1)
     ids = session.scalars(asked).all()
     by_id = {row.id: row for row in session.execute(select(study).where(study.c.id.in_(ids)))} if ids else {}
     rows = [by_id[one] for one in ids]

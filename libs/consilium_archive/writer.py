@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,6 +31,7 @@ from consilium_platform.blobs import BlobStore, PutsHere
 from consilium_platform.outbox import OutboxRelay
 from consilium_platform.sql import Database
 from consilium_platform.tasks import end_task
+from consilium_platform.workers import Workers
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -89,7 +89,7 @@ class ArchiveWriter:
         self._blobs = blobs
         self._outbox = outbox
         self._quarantine = Quarantine(database, blobs, outbox)
-        self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="ingest")
+        self._pool = Workers(limits.threads, "ingest")
         self._queue: asyncio.Queue[_Batch] = asyncio.Queue(limits.queue_bound)
 
     async def store(self, received: Received) -> Indexed:
@@ -135,7 +135,7 @@ class ArchiveWriter:
         return await self._work(prepare, received, self.limits.decode, self.limits.policy)
 
     async def _work(self, work: Callable[..., T], *given: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *given)
+        return await self._pool.run(work, *given)
 
     async def keep(self, valid: Validated) -> Stored | Indexed:
         """Put the object's bytes into the store; an instance that is here already or can't be taken is answered at once."""
@@ -275,7 +275,7 @@ class ArchiveWriter:
         while not self._queue.empty():
             waiting.append(self._queue.get_nowait())
         _refuse(waiting)
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()
 
 
 def _without_data(valid: Validated) -> Validated:

@@ -6,7 +6,6 @@ Flows in: pixels or JPEGs, the consultation's ``CaptureContext``, the ``Equipmen
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,18 +13,21 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid as uids
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 
 from consilium_core.frame_ref import FrameRef
 from consilium_core.site_protocol import CaptureContext
 from consilium_dicom import build_modules as modules
+from consilium_dicom.build_calibration import Calibration, calibrate
 from consilium_dicom.build_modules import Equipment, Identity, Region, read_frame_reference
 from consilium_dicom.encapsulation import Compression, encode_losslessly, extended_table, fragments
 from consilium_dicom.errors import DicomInvalid, UnsuitableJpeg
 from consilium_dicom.jpeg_stream import JpegShape, check_baseline
+from consilium_dicom.part10 import IMPLEMENTATION_CLASS_UID, part10_file
 
 __all__ = [
     "IMPLEMENTATION_CLASS_UID",
+    "Calibration",
     "Compression",
     "Equipment",
     "Region",
@@ -36,7 +38,6 @@ __all__ = [
     "sop_class_for",
 ]
 
-IMPLEMENTATION_CLASS_UID = "2.25.118409310632906466291466146903018466871"
 _BOT_LIMIT = 0xFFFFFFFE
 _VL = {
     "ES": uids.VLEndoscopicImageStorage,
@@ -123,7 +124,12 @@ def _pixel_module(ds: Dataset, rows: int, columns: int, *, photometric: str) -> 
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 8, 8, 7, 0
 
 
-def _kind_module(ds: Dataset, context: CaptureContext, region: Region | Sequence[Region] | None) -> None:
+def _kind_module(
+    ds: Dataset,
+    context: CaptureContext,
+    region: Region | Sequence[Region] | None,
+    calibration: Calibration | None,
+) -> None:
     """Add what only this kind of image has: US Image (C.8.5.6), VL Image (C.8.12.1) or SC Image (C.8.6.2)."""
     if context.modality == "US":
         ds.ImageType = ["ORIGINAL", "PRIMARY", "", "0001"]
@@ -133,25 +139,13 @@ def _kind_module(ds: Dataset, context: CaptureContext, region: Region | Sequence
             modules.us_regions(ds, regions)
     elif _is(ds.SOPClassUID, "SecondaryCapture"):
         ds.ImageType = ["DERIVED", "SECONDARY"]
+        if calibration is not None:
+            calibrate(ds, calibration)
     else:
         ds.ImageType = ["ORIGINAL", "PRIMARY"]
     if ds.SamplesPerPixel == 1 and _is(ds.SOPClassUID, "MultiFrame") and context.modality != "US":
         ds.PresentationLUTShape = "IDENTITY"
         ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = "0", "1", "US"
-
-
-def _file(ds: Dataset, transfer_syntax: str, pixel_data: Sequence[bytes] = ()) -> bytes:
-    """Return the Part 10 file: preamble, meta group, data set, and the pixel data element's pieces (PS3.10 7.1)."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = uids.UID(ds.SOPClassUID)
-    meta.MediaStorageSOPInstanceUID = uids.UID(ds.SOPInstanceUID)
-    meta.TransferSyntaxUID = uids.UID(transfer_syntax)
-    meta.ImplementationClassUID = uids.UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = "CONSILIUM_0_1"
-    ds.file_meta = meta
-    out = io.BytesIO()
-    ds.save_as(out, enforce_file_format=True)
-    return b"".join([out.getvalue(), *pixel_data])
 
 
 def build_still(
@@ -165,6 +159,7 @@ def build_still(
     instance_number: int,
     frame_ref: FrameRef | None = None,
     region: Region | Sequence[Region] | None = None,
+    calibration: Calibration | None = None,
     compression: Compression = "none",
     series_number: int | None = 1,
     series_description: str = "",
@@ -173,7 +168,7 @@ def build_still(
     """Return one captured picture as a Part 10 file, without loss.
 
     ``captured_at`` must be time-zone aware and becomes content and acquisition time in its own zone. ``region`` is
-    written only for ultrasound, and only when the screen is calibrated. Raises ``DicomInvalid`` for ids that DICOM cannot hold.
+    written only for ultrasound, ``calibration`` only for secondary capture, and both only when they are known. Raises ``DicomInvalid`` for ids that DICOM cannot hold.
     """
     still = pixels if isinstance(pixels, StillImage) else StillImage(pixels)
     identity = Identity(
@@ -189,7 +184,7 @@ def build_still(
     ds = _common(context, identity, equipment, sop_class=sop_class, burned_in=still.burned_in_annotation)
     rows, columns = still.pixels.shape[:2]
     _pixel_module(ds, rows, columns, photometric="RGB" if still.pixels.ndim == 3 else "MONOCHROME2")
-    _kind_module(ds, context, region)
+    _kind_module(ds, context, region, calibration)
     modules.lossy(ds, still.source_lossy_ratio, still.source_lossy_method)
     if frame_ref is not None:
         modules.frame_reference(ds, frame_ref)
@@ -197,7 +192,7 @@ def build_still(
     ds.add_new("PixelData", "OB", value)
     if compression != "none":
         ds["PixelData"].is_undefined_length = True
-    return _file(ds, transfer_syntax)
+    return part10_file(ds, transfer_syntax)
 
 
 def _check_frames(jpeg_frames: Sequence[bytes], rows: int, columns: int) -> JpegShape:
@@ -236,6 +231,7 @@ def build_clip(
     frame_times_ms: Sequence[float] | None = None,
     frame_ref: FrameRef | None = None,
     region: Region | Sequence[Region] | None = None,
+    calibration: Calibration | None = None,
     burned_in_annotation: bool = True,
     extended_offset_table: bool | None = None,
     series_number: int | None = 1,
@@ -263,7 +259,7 @@ def build_clip(
     ds = _common(context, identity, equipment, sop_class=sop_class, burned_in=burned_in_annotation)
     photometric = "YBR_FULL_422" if colour else "MONOCHROME2"
     _pixel_module(ds, rows, columns, photometric=photometric)
-    _kind_module(ds, context, region)
+    _kind_module(ds, context, region, calibration)
     modules.cine(ds, len(jpeg_frames), fps, frame_times_ms)
     total = sum(len(frame) + (len(frame) & 1) + 8 for frame in jpeg_frames)
     modules.lossy(ds, rows * columns * shape.components * len(jpeg_frames) / total, "ISO_10918_1")
@@ -272,4 +268,4 @@ def build_clip(
     extended = total > _BOT_LIMIT if extended_offset_table is None else extended_offset_table
     if extended:
         ds.ExtendedOffsetTable, ds.ExtendedOffsetTableLengths = extended_table(jpeg_frames)
-    return _file(ds, str(uids.JPEGBaseline8Bit), fragments(jpeg_frames, with_table=not extended))
+    return part10_file(ds, str(uids.JPEGBaseline8Bit), fragments(jpeg_frames, with_table=not extended))

@@ -29,7 +29,8 @@ from consilium_dicom.structure import dictionary_vr
 
 Kind = Literal["trusted", "repaired", "assumed", "unsafe"]
 TEXT_VRS = frozenset({b"LO", b"SH", b"PN", b"ST", b"LT", b"UT", b"UC"})
-_MAX_TEXT_BYTES = 65_536
+_MAX_TEXT_BYTES, _MOST_TEXT_BYTES = 65_536, 1 << 17
+_CACHED_BYTES = 4096
 _CHARACTER_SET, _NAME = 0x00080005, 0x00100010
 _CANDIDATES = {"GB18030": "gb18030", "ISO 2022 IR 149": "cp949", "ISO_IR 13": "cp932"}
 _PLAUSIBLE = {"GB18030": looks_chinese, "ISO 2022 IR 149": looks_korean, "ISO_IR 13": looks_japanese}
@@ -61,19 +62,23 @@ def read_charset(source: Scan) -> CharsetReading:
     texts = _unusual(source)
     if not texts:
         return TRUSTED if not stated else CharsetReading("trusted", encodings_of(stated), stated)
-    return assess(stated, texts)
+    small = sum(len(raw) for _, raw in texts) <= _CACHED_BYTES
+    return assess(stated, texts) if small else assess.__wrapped__(stated, texts)
 
 
 def _unusual(source: Scan) -> Texts:
-    """Return the texts that are more than plain ASCII."""
+    """Return the texts that are more than plain ASCII; past 128 KiB no more are needed to tell a script."""
     found = []
-    buffer = source.buffer
+    buffer, room = source.buffer, _MOST_TEXT_BYTES
     for tag, (vr, at, length) in source.elements.items():
         if not 0 < length <= _MAX_TEXT_BYTES or (vr or dictionary_vr(tag)) not in TEXT_VRS:
             continue
         raw = bytes(buffer[at : at + length])
         if not raw.isascii() or b"\x1b" in raw:
             found.append((tag, raw))
+            room -= length
+            if room < 0:
+                break
     return tuple(found)
 
 

@@ -30,7 +30,8 @@ LOSSLESS = (JPEG_LOSSLESS, JPEG_LS, JPEG_2000, HTJ2K, HTJ2K_RPCL, RLE)
 """What any 8 or 16 bit integer picture can be made into."""
 
 _COLOUR_TRANSFORM = frozenset({JPEG_2000, HTJ2K, HTJ2K_RPCL})
-_SIZ = 0xFF51
+_SIZ, _COD, _TLM, _SOT = 0xFF51, 0xFF52, 0xFF55, 0xFF90
+_RPCL = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +125,46 @@ def _htj2k(pixels: NDArray[Any], samples: Samples) -> bytes:
     """
     bits, signed = _precision(pixels, samples), pixels.dtype.kind == "i"
     whole = pixels.dtype.itemsize * 8
-    if pixels.ndim == 3 and samples.photometric != "RGB":
-        raise Unencodable("this codec transforms every colour as if it were RGB")
     given = pixels
     if bits != whole and not signed:
         given = (_unsigned(pixels) - (1 << (bits - 1))).view(np.dtype(f"i{pixels.dtype.itemsize}"))
     levels = max(5, int(np.ceil(np.log2(max(max(pixels.shape[:2]) / 64, 1)))))
-    stream = bytes(imagecodecs.htj2k_encode(given, reversible=True, tlm=True, tilepart=1, resolutions=levels))
+    transformed = samples.photometric == "RGB" if pixels.ndim == 3 else None
+    stream = bytes(
+        imagecodecs.htj2k_encode(given, reversible=True, tlm=True, tilepart=1, resolutions=levels, rgb=transformed)
+    )
     return stream if bits == whole else _restated(stream, bits, signed=signed)
+
+
+def reduced(stream: bytes, levels: int) -> bytes:
+    """Return the beginning of an RPCL stream that holds all but its ``levels`` finest resolutions (ITU-T T.800 A.4.2, A.7.1).
+
+    What is left out is never read by a decoder that is told to skip as many. A stream whose tile-parts are not one for each
+    resolution is returned whole.
+    """
+    lengths, at, decompositions = [], 2, 0
+    while at + 4 <= len(stream):
+        marker, size = struct.unpack_from(">HH", stream, at)
+        if marker == _SOT:
+            break
+        if marker == _COD:
+            decompositions = stream[at + 9] if stream[at + 5] == _RPCL else 0
+        elif marker == _TLM:
+            lengths += _tile_parts(stream[at + 4 : at + 2 + size])
+        at += 2 + size
+    if levels <= 0 or not decompositions or len(lengths) != decompositions + 1:
+        return stream
+    kept = max(len(lengths) - levels, 1)
+    return stream[: at + sum(lengths[:kept])] + b"\xff\xd9"
+
+
+def _tile_parts(body: bytes) -> list[int]:
+    """Return the tile-parts' lengths that a TLM segment names (A.7.1), none for a layout that is not read here."""
+    tile_bytes, wide = body[1] >> 4 & 3, body[1] >> 6 & 1
+    step = tile_bytes + (4 if wide else 2)
+    if tile_bytes == 3 or (len(body) - 2) % step:
+        return []
+    return [int.from_bytes(body[at + tile_bytes : at + step], "big") for at in range(2, len(body), step)]
 
 
 def _restated(stream: bytes, bits: int, *, signed: bool) -> bytes:

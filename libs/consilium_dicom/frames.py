@@ -17,7 +17,7 @@ from consilium_dicom.header import Header
 from consilium_dicom.scan import UNDEFINED, Buffer, inflate
 from consilium_dicom.uids import transfer_syntax
 
-MAX_FRAGMENTS = 1_000_000
+MAX_FRAGMENTS = 300_000  # some 1.5 µs each
 MAX_FRAMES = 1_000_000
 Segment = tuple[int, int]
 """Offset in the file and length in bytes."""
@@ -114,7 +114,7 @@ def plain_buffer(data: Buffer, header: Header) -> Buffer:
     """Return the buffer that offsets refer to: the file, or for a deflated file its meta part and inflated data set."""
     if not header.inflated:
         return data
-    return bytes(data[: header.dataset_offset]) + inflate(data[header.dataset_offset :])
+    return inflate(data, header.dataset_offset)
 
 
 def walk_fragments(buffer: Buffer, offset: int, *, little: bool = True) -> Fragments:
@@ -141,6 +141,8 @@ def walk_fragments(buffer: Buffer, offset: int, *, little: bool = True) -> Fragm
         raise DicomUnreadable("encapsulated pixel data has not even an offset table")
     table_at, table_length = segments[0]
     count = min(table_length, max(size - table_at, 0)) // 4
+    if count > MAX_FRAGMENTS:
+        raise TooLarge(f"an offset table of {count} entries")
     offsets = struct.unpack_from(f"<{count}I", buffer, table_at) if count else ()
     first_item = table_at + table_length
     return Fragments(offsets, first_item, tuple(segments[1:]), terminated, at)
@@ -187,6 +189,8 @@ def _extended_offsets(buffer: Buffer, header: Header) -> tuple[int, ...]:
     place = header.extended_offsets
     if place is None or place[0] + place[1] > len(buffer):
         return ()
+    if place[1] // 8 > MAX_FRAGMENTS:
+        raise TooLarge(f"an offset table of {place[1] // 8} entries")
     return struct.unpack_from(f"<{place[1] // 8}Q", buffer, place[0])
 
 

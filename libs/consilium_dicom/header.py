@@ -13,7 +13,7 @@ from typing import Any
 from consilium_dicom.charset import DEFAULT, Encodings, decode
 from consilium_dicom.charset_repair import TRUSTED, CharsetReading, read_charset
 from consilium_dicom.person_name import PersonName
-from consilium_dicom.scan import PIXEL_TAGS, UNDEFINED, Buffer, Scan, scan
+from consilium_dicom.scan import MAX_VALUE_BYTES, PIXEL_TAGS, UNDEFINED, Buffer, Scan, scan
 
 __all__ = ["Header", "header_of", "read_header"]
 
@@ -138,7 +138,7 @@ class _Reader:
 
     def raw(self, tag: int) -> bytes:
         found = self.elements.get(tag)
-        if found is None or found[2] == UNDEFINED:
+        if found is None or found[2] > MAX_VALUE_BYTES:
             return b""
         return bytes(self.buffer[found[1] : found[1] + found[2]])
 
@@ -153,13 +153,13 @@ class _Reader:
 
     def exact(self, tag: int) -> str:
         found = self.elements.get(tag)
-        if found is None or not 0 < found[2] < UNDEFINED:
+        if found is None or not 0 < found[2] <= MAX_VALUE_BYTES:
             return ""
         return bytes(self.buffer[found[1] : found[1] + found[2]]).decode("latin_1").strip(" \0")
 
     def text(self, tag: int) -> str:
         found = self.elements.get(tag)
-        if found is None or not 0 < found[2] < UNDEFINED:
+        if found is None or not 0 < found[2] <= MAX_VALUE_BYTES:
             return ""
         value = decode(bytes(self.buffer[found[1] : found[1] + found[2]]), self.encodings)
         value = "\\".join([part.rstrip("\0 ") for part in value.split("\\")]) if "\\" in value else value.rstrip("\0 ")

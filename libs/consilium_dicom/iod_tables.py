@@ -58,11 +58,9 @@ MODULES: dict[str, Module] = {
     "DX Detector": _module((0x00181164,), (0x00187004,)),
     # C.8.12.1: image type; lossy compression
     "VL Image": _module((0x00080008,), (0x00282110,)),
-    # C.8.13.1, C.8.15.2: image type, burned in, lossy, LUT shape, pixel presentation, volumetric properties and technique
-    "Enhanced MR Image": _module(
-        (0x00080008, 0x00280301, 0x00282110, 0x20500020, 0x00089205, 0x00089206, 0x00089207, 0x00089208, 0x00089209)
-    ),
-    "Enhanced CT Image": _module((0x00080008, 0x00280301, 0x00282110, 0x20500020, 0x00089205, 0x00089206, 0x00089207)),
+    # C.8.13.1, C.8.15.2: image type, LUT shape, pixel presentation, volumetric properties and technique
+    "Enhanced MR Image": _module((0x00080008, 0x20500020, 0x00089205, 0x00089206, 0x00089207)),
+    "Enhanced CT Image": _module((0x00080008, 0x20500020, 0x00089205, 0x00089206, 0x00089207)),
     # C.17.1: series number; referenced performed procedure step
     "SR Document Series": _module((0x00200011,), (0x00081111,)),
     # C.17.2: instance number, completion, verification, content date and time; performed procedure code

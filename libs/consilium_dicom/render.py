@@ -17,9 +17,9 @@ from consilium_dicom.errors import DicomInvalid, Undecodable
 from consilium_dicom.functional_groups import FrameLook
 from consilium_dicom.header import Header
 from consilium_dicom.jpeg_stream import jpeg_shape
-from consilium_dicom.luts import PixelTables, apply_palette, apply_voi, default_window
+from consilium_dicom.luts import PixelTables, apply_linear, apply_palette, apply_voi, default_window
 
-__all__ = ["Picture", "decode_frame", "encode_picture", "render", "render_samples", "to_display"]
+__all__ = ["Picture", "decode_frame", "encode_picture", "passes_through", "render", "render_samples", "to_display"]
 
 Format = Literal["jpeg", "png"]
 Window = tuple[float, float]
@@ -45,7 +45,7 @@ def render(
     picture is shrunk to fit, never enlarged, its aspect kept. ``tables`` are needed for palette colour and LUTs
     (``luts.read_tables``), and with ``frame_number`` (from 0) for enhanced objects' own rescale per frame. A baseline JPEG in colour passes through untouched when nothing must change.
     """
-    if fmt == "jpeg" and viewport is None and _passes_through(frame, header):
+    if fmt == "jpeg" and viewport is None and passes_through(frame, header):
         return frame
     return render_samples(
         decode_frame(header, frame),
@@ -83,7 +83,7 @@ def _voi_name(value: str) -> VoiFunction:
     return "sigmoid" if name == "SIGMOID" else "linear-exact" if name == "LINEAR_EXACT" else "linear"
 
 
-def _passes_through(frame: bytes, header: Header) -> bool:
+def passes_through(frame: bytes, header: Header) -> bool:
     """Tell whether the stored code stream is itself the rendered picture: 8 bit baseline JPEG in YBR colour."""
     if header.transfer_syntax_uid != "1.2.840.10008.1.2.4.50" or header.samples_per_pixel != 3:
         return False
@@ -112,11 +112,16 @@ def to_display(
         return _to_8_bit(samples, header)
     tables = tables or PixelTables()
     look = tables.look(frame_number)
-    values = _modality_values(samples, header, tables, look)
-    if window is None and look.window is None and not header.window_width and tables.voi is not None:
-        grey = tables.voi.apply_to_8_bit(values)
+    chosen = window or look.window or _first_window(header)
+    plain = voi_function == "linear-exact" or (voi_function == "linear" and chosen is not None and chosen[1] > 1)
+    if chosen is not None and plain and tables.modality is None:
+        grey = apply_linear(samples, _rescale(header, look), chosen, voi_function)
     else:
-        grey = apply_voi(values, window or look.window or default_window(values, header), voi_function)
+        values = _modality_values(samples, header, tables, look)
+        if chosen is None and not header.window_width and tables.voi is not None:
+            grey = tables.voi.apply_to_8_bit(values)
+        else:
+            grey = apply_voi(values, chosen or default_window(values, header), voi_function)
     return np.bitwise_not(grey) if header.photometric == "MONOCHROME1" else grey
 
 
@@ -126,14 +131,24 @@ def _modality_values(
     """Return modality units: by the modality LUT, the frame's own rescale or the object's (C.11.1, C.7.6.16.2.9)."""
     if tables.modality is not None:
         return tables.modality.apply(samples)
-    slope = next((s for s in (look.slope, header.rescale_slope) if s is not None), 1.0)
-    intercept = next((i for i in (look.intercept, header.rescale_intercept) if i is not None), 0.0)
+    slope, intercept = _rescale(header, look)
     values: NDArray[np.float32] = samples.astype(np.float32)
     if slope != 1.0:
         values *= np.float32(slope)
     if intercept != 0.0:
         values += np.float32(intercept)
     return values
+
+
+def _rescale(header: Header, look: FrameLook) -> tuple[float, float]:
+    slope = next((s for s in (look.slope, header.rescale_slope) if s is not None), 1.0)
+    return slope, next((i for i in (look.intercept, header.rescale_intercept) if i is not None), 0.0)
+
+
+def _first_window(header: Header) -> Window | None:
+    if header.window_center and header.window_width and header.window_width[0] > 0:
+        return header.window_center[0], header.window_width[0]
+    return None
 
 
 def _to_8_bit(samples: NDArray[Any], header: Header) -> Picture:

@@ -24,11 +24,13 @@ EXPLICIT_BE = "1.2.840.10008.1.2.2"
 
 PIXEL_TAGS = (0x7FE00010, 0x7FE00009, 0x7FE00008)
 MAX_DEPTH = 32
-MAX_ELEMENTS = 2_000_000  # visited: those in nested undefined lengths count once per level
-MAX_KEPT_ELEMENTS = 500_000  # held in memory at once, as positions or as JSON; some 300 bytes each
+MAX_ELEMENTS = 600_000  # visited, 1 µs each: those in nested undefined lengths count once per level
+MAX_KEPT_ELEMENTS = 250_000  # held in memory at once, as positions or as JSON; some 300 bytes and 2 µs each
 _MAX_DATA_SET_ELEMENTS = 100_000
-MAX_INFLATED_BYTES = 1 << 29
+MAX_INFLATED_BYTES = 192 << 20
+MAX_VALUE_BYTES = 1 << 20  # of one value that is read whole; no identity, date or number is longer
 _FREE_INFLATED_BYTES, _MAX_INFLATE_RATIO = 32 << 20, 100
+_INFLATE_STEP = 1 << 20
 _MAX_META_ELEMENTS = 256
 
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -67,11 +69,11 @@ class Scan:
     vr_mismatch: bool
 
     def value(self, tag: int) -> bytes:
-        """Return the raw value of a top-level element, empty when absent."""
+        """Return the raw value of a top-level element (of a very long one its beginning), empty when absent."""
         found = self.elements.get(tag)
         if found is None or found[2] == UNDEFINED:
             return b""
-        return bytes(self.buffer[found[1] : found[1] + found[2]])
+        return bytes(self.buffer[found[1] : found[1] + min(found[2], MAX_VALUE_BYTES)])
 
 
 class Fence:
@@ -103,7 +105,7 @@ def scan(data: Buffer, *, to_pixels: bool = False) -> Scan:
         raise DicomUnreadable("neither a DICM prefix nor a data set")
     buffer, inflated = data, False
     if syntax == DEFLATED:
-        buffer, inflated = bytes(data[:at]) + inflate(data[at:]), True
+        buffer, inflated = inflate(data, at), True
     encoding, mismatch = _sniff(buffer, at, syntax)
     if not syntax:
         syntax = _assumed(encoding)
@@ -111,21 +113,28 @@ def scan(data: Buffer, *, to_pixels: bool = False) -> Scan:
     return Scan(buffer, meta, elements, encoding, syntax, at, has_preamble, inflated, end, truncated, mismatch)
 
 
-def inflate(data: Buffer) -> bytes:
-    """Return the inflated data set (PS3.5 A.5, raw deflate).
+def inflate(data: Buffer, at: int) -> Buffer:
+    """Return the file's first ``at`` bytes and then its data set, which begins there, inflated (PS3.5 A.5, raw deflate).
 
-    Never more than ``MAX_INFLATED_BYTES``, and above 32 MiB never more than 100 times the stored bytes: real images stay
-    far below, a bomb does not.
+    Never more than ``MAX_INFLATED_BYTES``, and above 32 MiB never more than 100 times the stored bytes: real images stay far
+    below, a bomb does not. Grows piece by piece, so that memory holds the result once.
     """
-    limit = min(MAX_INFLATED_BYTES, max(_FREE_INFLATED_BYTES, _MAX_INFLATE_RATIO * len(data)))
-    engine = zlib.decompressobj(-zlib.MAX_WBITS)
+    limit = min(MAX_INFLATED_BYTES, max(_FREE_INFLATED_BYTES, _MAX_INFLATE_RATIO * (len(data) - at)))
+    engine, out = zlib.decompressobj(-zlib.MAX_WBITS), bytearray(data[:at])
     try:
-        out = engine.decompress(data, limit)
-        if engine.unconsumed_tail or (not engine.eof and len(out) >= limit):
-            raise TooLarge(f"the deflated data set is larger than {limit} bytes")
-        return out + engine.flush()
+        for start in range(at, len(data), _INFLATE_STEP):
+            left = bytes(data[start : start + _INFLATE_STEP])
+            while left and not engine.eof:
+                out += engine.decompress(left, _INFLATE_STEP)
+                left = engine.unconsumed_tail
+                if len(out) - at > limit:
+                    raise TooLarge(f"the deflated data set is larger than {limit} bytes")
+            if engine.eof:
+                break
+        out += engine.flush()
     except zlib.error as error:
         raise DicomUnreadable(f"the deflated data set is broken: {error}") from error
+    return memoryview(out).toreadonly()
 
 
 def _scan_meta(data: Buffer, at: int, size: int) -> tuple[dict[int, Element], int]:

@@ -68,13 +68,20 @@ class Conversion:
         """Tell whether the new frames lie side by side without item heads."""
         return self.way in ("copy", "decode")
 
-    def head(self, sizes: Sequence[int] = ()) -> bytes:
+    def head(self, sizes: Sequence[int] = (), *, extended: bool = False) -> bytes:
         """Return everything before the first frame; ``sizes`` of all encoded frames give an offset table, else it is empty.
 
-        An offset beyond 32 bits leaves the table empty too, which is always allowed (A.4).
+        An offset beyond 32 bits leaves the table empty too, which is always allowed (A.4); ``extended`` writes the Extended Offset
+        Table instead (PS3.3 C.7.6.3.1.8), whose length does not depend on what it says.
         """
+        offsets = list(accumulate((size + (size & 1) + 8 for size in sizes[:-1]), initial=0)) if sizes else []
+        put = self._changes()
+        if extended:
+            for tag, numbers in ((0x7FE00001, offsets), (0x7FE00002, sizes)):
+                put[tag] = element(tag, b"OV", struct.pack(f"<{len(offsets)}Q", *numbers))
+            offsets = []
         meta = meta_group(self.source, self.target, self.sop_instance_uid)
-        body = data_set(self.source, self._changes(), {*PIXEL_TAGS, *_EXTENDED_TABLE})
+        body = data_set(self.source, put, {*PIXEL_TAGS, *_EXTENDED_TABLE})
         if self.way == "none":
             return meta + body
         if self.native:
@@ -84,7 +91,6 @@ class Conversion:
             tag = self.header.pixel_tag
             place = struct.pack("<HH2sHI", tag >> 16, tag & 0xFFFF, vr, 0, length + (length & 1))
             return meta + body + place
-        offsets = list(accumulate((size + (size & 1) + 8 for size in sizes[:-1]), initial=0)) if sizes else []
         table = struct.pack(f"<{len(offsets)}I", *offsets) if not offsets or offsets[-1] <= _MAX_TABLE_OFFSET else b""
         opening = b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff" + struct.pack("<HHI", 0xFFFE, 0xE000, len(table)) + table
         return meta + body + opening

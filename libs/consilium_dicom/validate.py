@@ -46,6 +46,7 @@ class Circumstances:
 
 
 UNKNOWN = Circumstances()
+_PADDING = 65_536  # zeros up to here may follow a data set
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +120,9 @@ def _structure(source: Scan) -> Iterator[Finding]:
         yield finding("vr-mismatch", "(0002,0010)")
     if source.truncated and not _ends_in_pixels(source):
         yield finding("truncated")
-    tail = bytes(source.buffer[source.end :])
-    if not source.truncated and tail.strip(b"\0"):
-        yield finding("trailing-bytes", count=len(tail))
+    rest = len(source.buffer) - source.end
+    if not source.truncated and (rest > _PADDING or bytes(source.buffer[source.end :]).strip(b"\0")):
+        yield finding("trailing-bytes", count=rest)
     if not source.truncated:
         check_items(source.buffer, source.elements, source.encoding, Fence())
 

@@ -35,7 +35,7 @@ _MISSING = ("NoSuchKey", "404", "NotFound")
 _FULL = (  # S3, Ceph and Swift, MinIO
     "QuotaExceeded", "InsufficientStorage", "InsufficientCapacity", "507", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded",
 )  # fmt: skip
-_PART_BYTES = 16 << 20  # of a multipart upload; S3 takes 10,000 parts
+_PART_BYTES = 8 << 20  # of a multipart upload; S3 takes 10,000 parts
 _LEAST_S, _BYTES_PER_S = 30.0, 1 << 20  # a call's limit: the slowest store that is still called one
 
 

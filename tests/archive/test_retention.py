@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from consilium_archive.burial import Burial, bury
@@ -23,7 +23,7 @@ from consilium_archive.removal import GRACE_S, InstanceTombstoned, RemovalUnderW
 from consilium_archive.retention import DEFAULT_RULES, Due, Retainer, RetentionRule
 from consilium_archive.stages import Indexed, Origin, Received, original_key
 from consilium_archive.storage_tables import removal, tombstone
-from consilium_archive.tables import instance, series, study
+from consilium_archive.tables import instance, item, series, study
 from consilium_archive.writer import ArchiveWriter, WriterLimits, open_writer
 from consilium_core.clock import FakeClock
 from consilium_core.errors import Invalid
@@ -80,6 +80,9 @@ async def test_what_is_past_its_rule_goes_with_a_tombstone_and_an_audit_entry_an
         await session.execute(
             update(study).where(study.c.study_uid == young.study_uid).values(updated_at=later, study_uid=study_uid)
         )
+        for one in (old, young):
+            row = {"tenant_id": "demo", "study_uid": one.study_uid, "series_uid": one.series_uid}
+            await session.execute(insert(item).values(**row, path="00400275.00400007", number=1, value="Chest of P7"))
     key = original_key("demo", old.sha256)
     assert stores.copy is not None
     await stores.copy.put(key, b"the copy")
@@ -91,6 +94,7 @@ async def test_what_is_past_its_rule_goes_with_a_tombstone_and_an_audit_entry_an
     assert (done.study_uid, done.instances, done.removed) == (old.study_uid, 1, True)
     with pytest.raises(NotArchived):
         await reader.places("demo", Scope(old.study_uid))
+    assert [row["series_uid"] for row in await rows_of(any_platform, item)] == [young.series_uid]
     [stone] = await rows_of(any_platform, tombstone)
     assert {name: stone[name] for name in ("sop_instance_uid", "sha256", "rule", "actor")} == {
         "sop_instance_uid": old.sop_instance_uid, "sha256": old.sha256, "rule": "exam", "actor": "command line of test",

@@ -263,7 +263,13 @@ async def test_bytes_that_are_no_object_at_all_are_an_orphan_too(
     await stores.first.put(strange, b"what is this")
     await stores.first.put("originals/nobody/x", b"or this")
     report = await reconcile(any_platform, stores, clock)
-    assert report.places["first"].orphans == sorted([strange, "originals/nobody/x"])
+    first = report.places["first"]
+    assert (first.orphans, first.doomed) == (sorted([strange, "originals/nobody/x"]), 1)
+    assert strange in (left := await stores.first.list("originals/"))
+    assert len(left) == 2  # a name that no row can have goes at once
+    clock.advance(GRACE_S + 1)
+    assert (await remove_doomed(any_platform.database, stores, clock)).purged == 1
+    assert (await reconcile(any_platform, stores, clock)).clean
 
 
 async def test_a_copy_that_is_not_marked_yet_is_no_orphan(

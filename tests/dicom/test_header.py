@@ -143,4 +143,4 @@ def test_a_deflate_bomb_is_refused_before_it_fills_the_memory() -> None:
     bomb = engine.compress(b"\0" * 40_000_000) + engine.flush()
     assert len(bomb) < 100_000
     with pytest.raises(TooLarge):
-        inflate(bomb)
+        inflate(bomb, 0)

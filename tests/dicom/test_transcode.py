@@ -122,6 +122,31 @@ def test_dcmtk_decodes_what_was_encoded(shared_data: Path, tmp_path: Path, targe
         assert np.array_equal(_frames(plain.read_bytes())[0], _frames(data)[0]), name
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["transfer_syntaxes/CTImage.dcm", "transfer_syntaxes/examples_rgb_color.dcm", "cine/examples_ybr_color.dcm",
+     "cine/dcm4che_US-PAL-8-10x-echo.dcm", "enhanced/eCT_Supplemental.dcm"],
+)  # fmt: skip
+def test_dciodvfy_finds_no_error_that_the_original_has_not(shared_data: Path, tmp_path: Path, name: str) -> None:
+    need("dciodvfy", "dicom3tools")
+
+    def errors(data: bytes) -> set[str]:
+        path = tmp_path / "file.dcm"
+        path.write_bytes(data)
+        told = subprocess.run(["dciodvfy", "-new", str(path)], check=False, capture_output=True)
+        return {line for line in (told.stdout + told.stderr).decode("latin-1").splitlines() if line.startswith("Error")}
+
+    data = (shared_data / name).read_bytes()
+    own = errors(data)
+    for target in (EXPLICIT_LE, *(one for one in LOSSLESS if ".4.20" not in one), JPEG_BASELINE):  # it knows no HTJ2K
+        try:
+            made = transcode(data, target)
+        except Unencodable:
+            assert target == JPEG_BASELINE
+            continue
+        assert errors(made) <= own, target
+
+
 def test_dcmtk_finds_every_frame_by_the_offset_table(shared_data: Path, tmp_path: Path) -> None:
     need("dcmdjpls", "dcmtk")
     data = (shared_data / "cine" / "dcm4che_US-PAL-8-10x-echo.dcm").read_bytes()
@@ -221,6 +246,21 @@ def test_any_grey_picture_is_encoded_without_loss(
     made = transcode(plain, target)
     assert np.array_equal(_frames(made)[0], pixels)
     assert np.array_equal(_read(made).pixel_array, pixels)
+
+
+@pytest.mark.parametrize("target", [EXPLICIT_LE, *LOSSLESS])
+def test_colour_that_an_object_keeps_as_ybr_is_not_turned_into_rgb(target: str) -> None:
+    """The conversion to RGB rounds: only what a code stream itself transforms is undone."""
+    ybr = np.random.default_rng(3).integers(0, 256, (24, 32, 3), np.uint8)
+    plain = ct_instance(
+        side=1, Rows=24, Columns=32, SamplesPerPixel=3, PlanarConfiguration=0, PhotometricInterpretation="YBR_FULL",
+        BitsAllocated=8, BitsStored=8, HighBit=7, PixelData=ybr.tobytes(),
+    )  # fmt: skip
+    told = _read(transcode(plain, target))
+    assert told.PhotometricInterpretation == "YBR_FULL"
+    assert np.array_equal(pydicom.pixels.pixel_array(told, raw=True), ybr)
+    again = _read(transcode(transcode(plain, target), EXPLICIT_LE))
+    assert again.PixelData == ybr.tobytes()
 
 
 def test_what_cannot_be_encoded_is_refused(shared_data: Path) -> None:

@@ -32,3 +32,10 @@ async def embedded(platform: Platform) -> AsyncIterator[httpx2.AsyncClient]:
     """Yield a specialist-and-storer's client of an embedded archive."""
     async with archive_door(platform) as door, door_client(door, bearer(platform, Role.ADMIN)) as opened:
         yield opened
+
+
+@pytest_asyncio.fixture
+async def door_of(platform: Platform) -> AsyncIterator[Door]:
+    """Yield both rooms of the embedded platform."""
+    async with archive_door(platform) as opened:
+        yield opened

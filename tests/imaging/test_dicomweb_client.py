@@ -94,6 +94,34 @@ async def test_a_cine_frame_by_frame(dicomweb: DICOMwebClient, shared_data: Path
     await asyncio.to_thread(talk)
 
 
+async def test_an_independent_client_gets_what_it_asks_for(dicomweb: DICOMwebClient, shared_data: Path) -> None:
+    [file] = (shared_data / "transfer_syntaxes").glob("CTImage*4.80.dcm")
+    dataset = pydicom.dcmread(file)
+    uids = (dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID)
+    pixels = dataset.pixel_array
+
+    def talk() -> None:
+        dicomweb.store_instances([dataset])
+        stored = dicomweb.retrieve_instance(*uids)  # the client asks for ``transfer-syntax=*``
+        assert stored.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.80"
+        for syntax in (
+            "1.2.840.10008.1.2.1",
+            "1.2.840.10008.1.2.4.80",
+            "1.2.840.10008.1.2.4.90",
+            "1.2.840.10008.1.2.4.70",
+            "1.2.840.10008.1.2.5",
+        ):
+            told = dicomweb.retrieve_instance(*uids, media_types=(("application/dicom", syntax),))
+            assert told.file_meta.TransferSyntaxUID == syntax
+            assert (told.pixel_array == pixels).all()
+        [frame] = dicomweb.retrieve_instance_frames(*uids, [1], media_types=("application/octet-stream",))
+        assert frame == pixels.astype("<i2").tobytes()
+        [coded] = dicomweb.retrieve_instance_frames(*uids, [1], media_types=(("image/jp2", "1.2.840.10008.1.2.4.90"),))
+        assert coded.startswith(b"\xff\x4f\xff\x51")
+
+    await asyncio.to_thread(talk)
+
+
 async def test_dcm2json_reads_what_is_stored_and_says_the_same_as_the_metadata(
     dicomweb: DICOMwebClient, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import httpx2
@@ -11,7 +12,9 @@ import pytest
 
 from consilium_core.errors import Exhausted
 from consilium_core.roles import Role
+from consilium_dicom.scan import scan
 from consilium_imaging.settings import ImagingSettings
+from consilium_imaging.videos import frame_rate
 from consilium_platform.platform import Platform
 from consilium_testkit.archive_rooms import archive_door, door_client
 from consilium_testkit.instances import multipart, uids_of
@@ -111,7 +114,7 @@ async def test_many_viewers_at_once_make_it_once_and_the_folder_stays_small(
     scratch.mkdir()
     streams = [encode(tmp_path / f"clip{n}", "mpegts", "libx264", b_frames=n) for n in range(3)]
     room = 2 * max(map(len, streams)) + 1000
-    settings = ImagingSettings(video_dir=scratch, video_cache_bytes=room)
+    settings = ImagingSettings(scratch_dir=scratch, video_cache_bytes=room)
     async with (
         archive_door(platform, imaging=settings) as door,
         door_client(door, bearer(platform, Role.ADMIN)) as client,
@@ -149,6 +152,20 @@ async def test_too_many_at_once_are_told_to_come_back(tmp_path: Path) -> None:
         pass
     with videos._room(60):
         pass
+
+
+@pytest.mark.parametrize(
+    ("stated", "rate"),
+    [
+        ({"FrameTime": "40", "CineRate": "30"}, Fraction(25)),
+        ({"FrameTime": None, "CineRate": "50"}, Fraction(50)),
+        ({"FrameTime": None, "CineRate": None, "RecommendedDisplayFrameRate": "24"}, Fraction(24)),
+        ({"FrameTime": "0", "CineRate": None}, Fraction(30)),
+        ({"FrameTime": None, "CineRate": None}, Fraction(30)),
+    ],
+)
+def test_an_elementary_stream_is_timed_as_the_object_says(stated: dict[str, str | None], rate: Fraction) -> None:
+    assert frame_rate(scan(video_instance(b"\0\0\0\1", H264, **stated), to_pixels=True)) == rate
 
 
 async def test_what_is_no_playable_video_is_refused(embedded: httpx2.AsyncClient, tmp_path: Path) -> None:

@@ -102,6 +102,26 @@ async def test_documents_and_videos(embedded: httpx2.AsyncClient, shared_data: P
     assert (played.status_code, played.headers["content-type"]) == (200, "video/mp4")
 
 
+async def test_a_stored_pdf_is_shown_as_one(embedded: httpx2.AsyncClient) -> None:
+    body = b"%PDF-1.4\n" + b"x" * 3001 + b"%%EOF\n"
+    image_module = ("ImageType", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData",
+                    "SamplesPerPixel", "PhotometricInterpretation", "WindowCenter", "WindowWidth", "RescaleIntercept",
+                    "RescaleSlope", "PixelSpacing", "SliceThickness", "KVP", "ImagePositionPatient",
+                    "ImageOrientationPatient", "FrameOfReferenceUID", "PositionReferenceIndicator")  # fmt: skip
+    file = ct_instance(
+        SOPClassUID="1.2.840.10008.5.1.4.1.1.104.1", Modality="DOC", ConversionType="WSD", BurnedInAnnotation="YES",
+        DocumentTitle="Report", MIMETypeOfEncapsulatedDocument="application/pdf", EncapsulatedDocument=body,
+        ConceptNameCodeSequence=[], AcquisitionDateTime="", **dict.fromkeys(image_module),
+    )  # fmt: skip
+    named = await store(embedded, file)
+    path = "/dicomweb/studies/{studyUID}/series/{seriesUID}/instances/{objectUID}".format(**named)
+    shown = await embedded.get(f"{path}/rendered", headers={"Accept": "application/pdf"})
+    assert (shown.headers["content-type"], shown.content) == ("application/pdf", body)
+    assert (await embedded.get(f"{path}/rendered", headers={"Accept": "image/jpeg"})).status_code == 406
+    old = await embedded.get("/wado", params={**named, "contentType": "application/pdf"})
+    assert (old.headers["content-type"], old.content) == ("application/pdf", body)
+
+
 @pytest.mark.parametrize(
     ("changed", "status"),
     [

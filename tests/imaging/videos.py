@@ -64,7 +64,8 @@ def video_instance(stream: bytes, syntax: str, *, fragments: int = 1, **attribut
         "LossyImageCompressionMethod": "ISO_14496_10",
     }  # fmt: skip
     for keyword, value in {**plain, **attributes}.items():
-        setattr(dataset, keyword, value)
+        if value is not None:
+            setattr(dataset, keyword, value)
     dataset.PixelData = encapsulate([stream], fragments_per_frame=fragments, has_bot=False)
     dataset["PixelData"].VR = "OB"
     dataset["PixelData"].is_undefined_length = True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,11 +13,14 @@ import httpx2
 import pytest
 import pytest_asyncio
 from pydicom import dcmread
+from sqlalchemy import select
 
 from consilium_archive.stages import quarantine_key
 from consilium_core.ids import new_uid
 from consilium_core.roles import PERMISSIONS, Permission, Role
+from consilium_ingest.quarantine.rows import QuarantineRows
 from consilium_ingest.settings import IngestSettings
+from consilium_platform.outbox import outbox
 from consilium_platform.platform import Platform
 from consilium_testkit.archive_rooms import Door, archive_door, door_client
 from consilium_testkit.instances import ct_instance, multipart, uids_of
@@ -207,6 +212,46 @@ async def test_text_of_an_unknown_character_set_is_held_until_a_person_names_it(
     assert (await second.post(f"{BASE}/{entry['id']}/release", json={"version": 2, "reason": "yes"})).status_code == 200
     [found] = (await client.get("/dicomweb/studies", params={"PatientName": "乔*"})).json()
     assert found["00100010"]["Value"][0]["Alphabetic"] == "乔^静"
+
+
+async def test_a_release_that_was_cut_off_after_storing_is_done_again(
+    client: httpx2.AsyncClient, second: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The corrected object is made of the original, the proposal and its time: a second release meets its own bytes."""
+    data = unborn()
+    study, *_ = uids_of(data)
+    await store(client, data)
+    entry_id = await held_id(client)
+    await client.post(f"{BASE}/{entry_id}/identity", json={"version": 1, "reason": "ward", "birth_date": "19500101"})
+
+    async def dies(*_: object) -> None:
+        raise ConnectionError("the process ends here")
+
+    decision = {"version": 2, "reason": "yes indeed"}
+    with monkeypatch.context() as cut:
+        cut.setattr(QuarantineRows, "decide", dies)
+        assert (await second.post(f"{BASE}/{entry_id}/release", json=decision)).status_code == 500
+    assert (await look(client, entry_id))["state"] == "held"
+    assert len(await instances(client, study)) == 1
+    done = await second.post(f"{BASE}/{entry_id}/release", json=decision)
+    assert (done.status_code, done.json()["corrected"]) == (200, True)
+    assert len(await instances(client, study)) == 1
+
+
+async def test_many_senders_of_one_held_object_make_one_entry_and_one_event(
+    any_platform: Platform, client: httpx2.AsyncClient
+) -> None:
+    data = unborn()
+    replies = await asyncio.gather(*(store(client, data) for _ in range(8)))
+    assert {reply.status_code for reply in replies} == {409}
+    [entry] = (await client.get(BASE)).json()["items"]
+    told = select(outbox.c.subject, outbox.c.data).where(outbox.c.type == "quarantine.changed")
+    rows = await any_platform.database.query(lambda session: session.execute(told).all())
+    assert [row.subject for row in rows] == [entry["id"]]
+    assert json.loads(rows[0].data) == {
+        "state": "held", "study_uid": entry["study_uid"], "sop_instance_uid": entry["sop_instance_uid"],
+        "reasons": ["birth-after-study"],
+    }  # fmt: skip
 
 
 async def test_a_rejected_object_is_refused_with_the_reason_for_ever(client: httpx2.AsyncClient) -> None:

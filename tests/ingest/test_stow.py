@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from typing import Any
 
 import httpx2
@@ -97,7 +99,7 @@ async def test_a_single_object_may_be_the_whole_body(client: httpx2.AsyncClient)
     ("body", "media", "status", "code"),
     [
         (b"x", "text/plain", 415, "unsupported-media-type"),
-        (b"x", 'multipart/related; type="application/dicom+json"; boundary=b', 415, "unsupported-media-type"),
+        (b"x", 'multipart/related; type="application/dicom+xml"; boundary=b', 415, "unsupported-media-type"),
         (b"x", 'multipart/related; type="application/dicom"', 400, "multipart-invalid"),
         (b"--b--\r\n", 'multipart/related; type="application/dicom"; boundary=b', 400, "multipart-invalid"),
         (b"nonsense", 'multipart/related; type="application/dicom"; boundary=b', 400, "multipart-invalid"),
@@ -187,3 +189,32 @@ async def test_an_object_above_the_limit_is_refused(platform: Platform) -> None:
         response = await stow(client, [ct_instance(side=1024)])
     assert response.status_code == 413
     assert response.json()["code"] == "object-too-large"
+
+
+def part(file: bytes, **fields: str) -> tuple[bytes, str]:
+    """Return a request of one part with more header fields."""
+    head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
+    body = f"--b\r\nContent-Type: application/dicom\r\n{head}\r\n".encode() + file + b"\r\n--b--\r\n"
+    return body, 'multipart/related; type="application/dicom"; boundary=b'
+
+
+def digest_of(data: bytes) -> str:
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"
+
+
+async def test_v0_length_and_digest_that_a_sender_states_are_compared(client: httpx2.AsyncClient) -> None:
+    file = ct_instance(side=16)
+    right = {"Content_Length": str(len(file)), "Content_Digest": digest_of(file)}
+    for fields, status, code in (
+        ({**right, "Content_Length": str(len(file) + 2)}, 400, "length-mismatch"),
+        ({**right, "Content_Digest": digest_of(b"other")}, 400, "checksum-mismatch"),
+        (right, 200, ""),
+    ):
+        body, kind = part(file, **fields)
+        reply = await client.post("/dicomweb/studies", content=body, headers={"Content-Type": kind})
+        assert reply.status_code == status
+        assert code in reply.text
+    alone = {"Content-Type": "application/dicom", "Content-Digest": digest_of(b"other")}
+    assert (await client.post("/dicomweb/studies", content=file, headers=alone)).status_code == 400
+    nonsense = {"Content-Type": "application/dicom", "Content-Digest": "sha-256=:AAAA:"}
+    assert (await client.post("/dicomweb/studies", content=file, headers=nonsense)).status_code == 400

@@ -90,6 +90,26 @@ async def test_plain_functions_read_and_write_like_the_blocks(database: Database
     assert await database.query(lambda session: session.scalar(text("SELECT sum(size) FROM thing"))) == 7
 
 
+async def test_a_threads_kept_session_survives_failures_and_reads_leave_nothing(platform: Platform) -> None:
+    database = platform.database
+    async with database.write() as session:
+        await session.execute(text("CREATE TABLE thing (name VARCHAR(40) PRIMARY KEY, size INTEGER NOT NULL)"))
+
+    def add(session: Session) -> None:
+        session.execute(ADD, {"name": f"n{turn}", "size": turn})
+        if turn % 3 == 2:
+            session.execute(ADD, {"name": f"n{turn}", "size": turn})  # a second time: the whole transaction fails
+
+    for turn in range(12):
+        if turn % 3 == 2:
+            with pytest.raises(IntegrityError):
+                await database.transact(add)
+        else:
+            await database.transact(add)
+        await database.query(lambda session: session.execute(ADD, {"name": "read", "size": 0}))
+    assert len(await names(database)) == 8
+
+
 async def test_increments_at_once_are_none_lost(database: Database) -> None:
     async with database.write() as session:
         await session.execute(ADD, {"name": "n", "size": 0})

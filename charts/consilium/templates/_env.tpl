@@ -31,6 +31,26 @@
 - name: CONSILIUM_PLATFORM_S3_SECRET_KEY
   valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: secret-key}}
 {{- end }}
+{{- with .root.Values.objects.copy }}
+{{- if .bucket }}
+- name: CONSILIUM_PLATFORM_COPY_STORE
+  value: s3
+- name: CONSILIUM_PLATFORM_COPY_S3_BUCKET
+  value: {{ .bucket | quote }}
+- name: CONSILIUM_PLATFORM_COPY_S3_REGION
+  value: {{ .region | quote }}
+{{- with .endpoint }}
+- name: CONSILIUM_PLATFORM_COPY_S3_ENDPOINT
+  value: {{ . | quote }}
+{{- end }}
+{{- with $.root.Values.secrets.copy }}
+- name: CONSILIUM_PLATFORM_COPY_S3_ACCESS_KEY
+  valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: access-key}}
+- name: CONSILIUM_PLATFORM_COPY_S3_SECRET_KEY
+  valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: secret-key}}
+{{- end }}
+{{- end }}
+{{- end }}
 - name: CONSILIUM_PLATFORM_VERIFY_KEYS_FILE
   value: /etc/consilium/keys/verify.json
 {{- if has "users.json" .keys }}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
 from functools import partial
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -11,9 +12,11 @@ from starlette.responses import StreamingResponse
 from consilium_archive.errors import NotArchived
 from consilium_archive.reader import Place, Scope
 from consilium_core.roles import Permission, Principal
+from consilium_dicom.encode import HTJ2K, HTJ2K_RPCL, reduced
 from consilium_dicom.errors import Unencodable
 from consilium_dicom.frames import FrameIndex
 from consilium_imaging.api_qido import base_url
+from consilium_imaging.bulkdata import bulk_answer
 from consilium_imaging.byte_ranges import Whole, bytes_answer, part_answer
 from consilium_imaging.desk import ViewDesk
 from consilium_imaging.errors import NotAPicture, RequestInvalid, VideoHasNoFrames
@@ -24,9 +27,15 @@ from consilium_imaging.pictures import Wish
 from consilium_imaging.transcoding import VERSION
 from consilium_imaging.videos import is_video
 from consilium_imaging.wado import cache_headers, etag, not_modified, scope, unchanged, wish_of
+from consilium_platform.blobs import BlobNotFound
 from consilium_platform.http.auth import require
 
+PDF, PDF_CLASS, PDF_PATH = "application/pdf", "1.2.840.10008.5.1.4.1.1.104.1", "00420011"
+REDUCE = "consilium-reduce"
+HTJ2K_LOSSY = "1.2.840.10008.1.2.4.203"
+ReadFrame = Callable[[int], Coroutine[None, None, bytes]]
 _MAX_FRAMES = 10_000
+_MOST_LEVELS = 32
 _THUMBNAIL = (256, 256)
 
 
@@ -42,7 +51,7 @@ def frames_router(desk: ViewDesk) -> APIRouter:
     ) -> Response:
         place, index = await _instance(desk, principal, scope(study, series, instance))
         _no_video(place)
-        return await frames_answer(desk, request, place, index, frame_numbers(frames))
+        return await frames_answer(desk, request, principal, (place, index), frame_numbers(frames))
 
     @router.get(of_instance + "/frames/{frame}/rendered")
     async def rendered_frame(
@@ -56,7 +65,11 @@ def frames_router(desk: ViewDesk) -> APIRouter:
     async def rendered(
         study: str, series: str, instance: str, request: Request, principal: Principal = Depends(reader)
     ) -> Response:
-        place, index = await _instance(desk, principal, scope(study, series, instance))
+        place, index = await _found(desk, principal, scope(study, series, instance))
+        if place.sop_class_uid == PDF_CLASS:
+            return await bulk_answer(desk, request, place, None, PDF_PATH, PDF)
+        if index is None:
+            raise NotAPicture("The instance has no frames.", sop_class_uid=place.sop_class_uid)
         if is_video(place):
             return await video_answer(desk, request, place, index)
         return await picture_answer(desk, request, place, index, 0, wish_of(request))
@@ -104,27 +117,35 @@ def _one_frame(text: str) -> int:
     return numbers[0]
 
 
+async def _found(desk: ViewDesk, principal: Principal, asked: Scope) -> tuple[Place, FrameIndex | None]:
+    await desk.views.once(principal, "study.view", asked.study_uid)
+    return await desk.reader.frame_index(principal.tenant, asked)
+
+
 async def _instance(desk: ViewDesk, principal: Principal, asked: Scope) -> tuple[Place, FrameIndex]:
     """Return the instance and its frames once the view is in the audit trail."""
-    await desk.views.once(principal, "study.view", asked.study_uid)
-    place, index = await desk.reader.frame_index(principal.tenant, asked)
+    place, index = await _found(desk, principal, asked)
     if index is None:
         raise NotAPicture("The instance has no frames.", sop_class_uid=place.sop_class_uid)
     return place, index
 
 
 async def frames_answer(
-    desk: ViewDesk, request: Request, place: Place, index: FrameIndex, frames: list[int]
+    desk: ViewDesk, request: Request, principal: Principal, found: tuple[Place, FrameIndex], frames: list[int]
 ) -> Response:
     """Return the frames (counted from 0) in the form that the client takes."""
+    place, index = found
     missing = [number + 1 for number in frames if number >= index.count]
     if missing:
         raise NotArchived(f"There is no frame {missing[0]}: the instance has {index.count}.", frames=index.count)
     form = choose_form(request, place.transfer_syntax_uid, len(frames), lossy=desk.settings.lossy)
-    tag = etag("frames", place.sha256, form, *([VERSION] if form.made else []), *frames)
+    levels = _levels(request)
+    tag = etag("frames", place.sha256, form, levels, *([VERSION] if form.made else []), *frames)
     if unchanged(request, tag):
         return not_modified(tag)
-    read = _reader(desk, place, index, form)
+    read = await _reader(desk, principal, found, form)
+    if levels and form.media == "image/jphc":
+        form, read = replace(form, transfer_syntax_uid=HTJ2K_LOSSY), _reducing(read, levels)
     try:
         first = await read(frames[0])
     except Unencodable as problem:
@@ -145,12 +166,42 @@ async def frames_answer(
     return StreamingResponse(_stream(desk, heads, reads, tail(boundary)), 200, cache_headers(tag), media)
 
 
-def _reader(
-    desk: ViewDesk, place: Place, index: FrameIndex, form: FrameForm
-) -> Callable[[int], Coroutine[None, None, bytes]]:
+async def _reader(desk: ViewDesk, principal: Principal, found: tuple[Place, FrameIndex], form: FrameForm) -> ReadFrame:
+    """Return how frames of the form are read: from the original, from its derivative, or made for this reader."""
+    place, index = found
+    if form.made and form.transfer_syntax_uid in (HTJ2K, HTJ2K_RPCL):
+        derived = await desk.derivatives.find(place)
+        if derived is not None:
+            return partial(_derived, desk, found, derived)
+        desk.derivatives.wish(principal.tenant, place)
     if form.made:
-        return lambda number: desk.pictures.coded(place, index, number, form.transfer_syntax_uid, waits=True)
-    return lambda number: desk.pictures.stored(place, index, number)
+        return partial(desk.pictures.coded, place, index, target=form.transfer_syntax_uid, waits=True)
+    return partial(desk.pictures.stored, place, index)
+
+
+async def _derived(
+    desk: ViewDesk, found: tuple[Place, FrameIndex], derived: tuple[Place, FrameIndex], number: int
+) -> bytes:
+    try:
+        return await desk.pictures.stored(*derived, number)
+    except BlobNotFound:  # somebody has removed it: it can be made again
+        desk.derivatives.forget(found[0])
+        return await desk.pictures.coded(*found, number, HTJ2K_RPCL, waits=True)
+
+
+def _levels(request: Request) -> int:
+    """Return how many of the finest resolutions shall be left out of HTJ2K frames."""
+    text = request.query_params.get(REDUCE, "0")
+    if not text.isdecimal() or int(text) > _MOST_LEVELS:
+        raise RequestInvalid(f"{REDUCE} is a number of resolutions from 0 to {_MOST_LEVELS}.", parameter=REDUCE)
+    return int(text)
+
+
+def _reducing(read: ReadFrame, levels: int) -> ReadFrame:
+    async def reduced_frame(number: int) -> bytes:
+        return reduced(await read(number), levels)
+
+    return reduced_frame
 
 
 async def _just(data: bytes) -> bytes:
@@ -201,13 +252,8 @@ def _no_video(place: Place) -> None:
 async def _thumbnail(desk: ViewDesk, request: Request, principal: Principal, asked: Scope) -> Response:
     """Draw the middle frame of the middle instance that has any."""
     await desk.views.once(principal, "study.view", asked.study_uid)
-    places = [place for place in await desk.reader.places(principal.tenant, asked) if place.frames]
-    if not places:
-        raise NotAPicture("There is nothing to draw here.")
-    chosen = places[len(places) // 2]
-    named = Scope(chosen.study_uid, chosen.series_uid, chosen.sop_instance_uid)
-    place, index = await desk.reader.frame_index(principal.tenant, named)
-    if index is None:
+    place, index = await desk.reader.middle(principal.tenant, asked) or (None, None)
+    if place is None or index is None:
         raise NotAPicture("There is nothing to draw here.")
     wish = wish_of(request, viewport=_THUMBNAIL)
     return await picture_answer(desk, request, place, index, index.count // 2, wish)

@@ -15,7 +15,7 @@ from consilium_imaging.views import ViewAudit
 from consilium_platform.http.auth import require
 
 _NAMES = {Level.STUDY: "studies", Level.SERIES: "series", Level.INSTANCE: "instances"}
-_FUZZY = '299 consilium "The fuzzymatching parameter is not supported. Only literal matching has been performed."'
+_MORE = '299 consilium "There are more results than X-Total-Count says: it counts no further."'
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,11 @@ async def _search(desk: SearchDesk, request: Request, principal: Principal, leve
         await desk.views.search(principal, _NAMES[level], "&".join(query.asked))
     found = await desk.reader.search(principal.tenant, query, scope, base_url(request, settings))
     await desk.views.shown(principal, _NAMES[level], found.patients)
-    return _answer(found, media, fuzzy=query.fuzzy)
+    return _answer(found, media)
 
 
-def _answer(found: Found, media: str, *, fuzzy: bool) -> Response:
+def _answer(found: Found, media: str) -> Response:
     headers = {"X-Total-Count": str(found.total), "Cache-Control": "no-store"}
-    if fuzzy:
-        headers["Warning"] = _FUZZY
+    if not found.exact:
+        headers["Warning"] = _MORE
     return Response(f"[{','.join(found.objects)}]", 200, headers, media)

@@ -106,5 +106,5 @@ async def _bulk(desk: ViewDesk, request: Request, principal: Principal, asked: S
     if path.upper() == "7FE00010" and index is not None and index.encapsulated and known is not None:
         if known.codec == "video":
             return await bulk_answer(desk, request, place, index, path, known.media_type)
-        return await frames_answer(desk, request, place, index, list(range(index.count)))
+        return await frames_answer(desk, request, principal, (place, index), list(range(index.count)))
     return await bulk_answer(desk, request, place, index, path)

@@ -11,7 +11,8 @@ from consilium_archive.reader import Place, Scope
 from consilium_core.roles import Permission, Principal
 from consilium_dicom.frames import FrameIndex
 from consilium_dicom.render import Format
-from consilium_imaging.api_frames import picture_answer, video_answer
+from consilium_imaging.api_frames import PDF, PDF_CLASS, PDF_PATH, picture_answer, video_answer
+from consilium_imaging.bulkdata import bulk_answer
 from consilium_imaging.desk import ViewDesk
 from consilium_imaging.errors import NotAcceptable, NotAPicture, RequestInvalid
 from consilium_imaging.instances import DICOM, stored_answer, target_of, transcoded_answer
@@ -42,6 +43,8 @@ def uri_router(desk: ViewDesk) -> APIRouter:
         if media == DICOM:
             await desk.views.once(principal, "study.retrieve", asked.study_uid)
             return await _file(desk, request, principal, place)
+        if media == PDF:
+            return await bulk_answer(desk, request, place, None, PDF_PATH, PDF)
         if index is None:
             raise NotAPicture("The object has no picture: ask for application/dicom.")
         if media in _VIDEOS:
@@ -72,7 +75,11 @@ def _scope(request: Request) -> Scope:
 def _media(request: Request, place: Place) -> str:
     """Return the first media type of contentType that the object has; unsaid: a picture of a still, else the file (9.1.2.2)."""
     usual = "image/jpeg" if place.frames == 1 and not is_video(place) else DICOM
-    offered = (*_VIDEOS, DICOM) if is_video(place) else (*_PICTURES, DICOM) if place.frames else (DICOM,)
+    offered: tuple[str, ...] = (
+        (*_VIDEOS, DICOM) if is_video(place) else (*_PICTURES, DICOM) if place.frames else (DICOM,)
+    )
+    if place.sop_class_uid == PDF_CLASS:
+        offered = (PDF, DICOM)
     given = [one.split(";")[0].strip().lower() for one in request.query_params.get("contentType", "").split(",")]
     wanted = [one for one in given if one] or [usual]
     for one in wanted:

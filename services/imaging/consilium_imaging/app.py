@@ -1,9 +1,9 @@
-"""Imaging's one composition root: opens the drawing threads and the videos' scratch folder, wires the addresses, closes in reverse."""
+"""Imaging's one composition root: opens the drawing threads, the videos' scratch folder and the maker of derivatives, wires the addresses, closes in reverse."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
@@ -13,6 +13,7 @@ from consilium_imaging.api_qido import SearchDesk, qido_router
 from consilium_imaging.api_retrieve import retrieve_router
 from consilium_imaging.api_uri import uri_router
 from consilium_imaging.api_worklist import worklist_router
+from consilium_imaging.derivatives import Rule, open_derivatives
 from consilium_imaging.desk import ViewDesk
 from consilium_imaging.pictures import Pictures
 from consilium_imaging.settings import ImagingSettings
@@ -30,10 +31,14 @@ async def open_service(platform: Platform, settings: ImagingSettings | None = No
     reader = ArchiveReader(platform.database, platform.blobs)
     views = ViewAudit(platform.audit, reader, platform.clock, settings.view_audit_window_s)
     workers = Workers(settings.render_threads, settings.render_queue)
-    pictures = Pictures(reader, workers, settings.picture_cache_bytes)
-    with closing(workers), open_videos(reader, workers, settings.video_dir, settings.video_cache_bytes) as videos:
+    pictures = Pictures(reader, workers, settings.picture_cache_bytes, settings.decoded_cache_bytes)
+    async with AsyncExitStack() as stack:
+        stack.callback(workers.close)
+        videos = stack.enter_context(open_videos(reader, workers, settings.scratch_dir, settings.video_cache_bytes))
+        rule = Rule(settings.derivatives, settings.derivative_threads, settings.derivative_queue, settings.scratch_dir)
+        derivatives = await stack.enter_async_context(open_derivatives(pictures, platform.blobs, platform.bus, rule))
         app = create_app("imaging", platform)
-        desk = ViewDesk(reader, pictures, videos, views, settings)
+        desk = ViewDesk(reader, pictures, videos, derivatives, views, settings)
         app.include_router(frames_router(desk))  # first: routes are tried in order, and these are asked for most
         app.include_router(retrieve_router(desk))
         app.include_router(uri_router(desk))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consilium_archive.reader import ArchiveReader
+from consilium_imaging.derivatives import Derivatives
 from consilium_imaging.pictures import Pictures
 from consilium_imaging.settings import ImagingSettings
 from consilium_imaging.videos import Videos
@@ -18,5 +19,6 @@ class ViewDesk:
     reader: ArchiveReader
     pictures: Pictures
     videos: Videos
+    derivatives: Derivatives
     views: ViewAudit
     settings: ImagingSettings

@@ -15,7 +15,7 @@ from starlette.responses import StreamingResponse
 from consilium_archive.reader import ArchiveReader, Place
 from consilium_core.roles import Principal
 from consilium_dicom.errors import DicomInvalid
-from consilium_dicom.transcode import EXPLICIT_LE, JPEG_BASELINE, LOSSLESS
+from consilium_dicom.transcode import EXPLICIT_LE, HTJ2K_RPCL, JPEG_BASELINE, LOSSLESS
 from consilium_dicom.uids import transfer_syntax
 from consilium_imaging.byte_ranges import CHUNK_BYTES, Whole, part_answer
 from consilium_imaging.desk import ViewDesk
@@ -58,6 +58,12 @@ def stored_answer(desk: ViewDesk, request: Request, place: Place, tag: str) -> R
 
 async def transcoded_answer(desk: ViewDesk, request: Request, source: Source, tag: str) -> Response:
     """Return one object alone in another transfer syntax; raise NotAcceptable when it has no such form."""
+    if source.target == HTJ2K_RPCL:
+        derived = await desk.derivatives.find(source.place)
+        if derived is not None:
+            own = etag("derivative", derived[0].key)
+            return not_modified(own) if unchanged(request, own) else stored_answer(desk, request, derived[0], own)
+        desk.derivatives.wish(source.tenant, source.place)
     job = Transcoding(desk.pictures, source)
     media, headers = f"{DICOM}; transfer-syntax={source.target}", cache_headers(tag)
     try:

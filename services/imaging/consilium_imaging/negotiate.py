@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from email.message import Message
+from functools import lru_cache
 
 from fastapi import Request
 
@@ -41,11 +42,18 @@ def covers(wanted: str, media: str) -> bool:
     return wanted in ("*/*", media) or (wanted.endswith("/*") and media.startswith(wanted[:-1]))
 
 
-def ranges(request: Request) -> list[Range]:
+def ranges(request: Request) -> tuple[Range, ...]:
     """Return what the client takes, best first; the query parameter ``accept`` is above the header (PS3.18 8.3.3.1)."""
     given = request.query_params.getlist("accept") or request.headers.getlist("accept") or ["*/*"]
+    return _ranges(tuple(given))
+
+
+@lru_cache(maxsize=512)
+def _ranges(given: tuple[str, ...]) -> tuple[Range, ...]:
+    """Return the same for the same words: a viewer says them a thousand times."""
     found = [_range(part) for value in given for part in _commas(value) if part.strip()]
-    return sorted((one for one in found if one.weight > 0), key=lambda one: -one.weight) or [Range("*/*")]
+    wanted = sorted((one for one in found if one.weight > 0), key=lambda one: -one.weight)
+    return tuple(wanted) or (Range("*/*"),)
 
 
 def _commas(value: str) -> list[str]:

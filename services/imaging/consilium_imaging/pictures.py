@@ -9,19 +9,23 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal, TypeVar
+
+from numpy.typing import NDArray
 
 from consilium_archive.errors import NotArchived
 from consilium_archive.reader import ArchiveReader, Place
 from consilium_dicom.frames import FrameIndex, frame_bytes
 from consilium_dicom.header import Header, read_header
 from consilium_dicom.luts import PixelTables, read_tables
-from consilium_dicom.render import VoiFunction, render
+from consilium_dicom.render import VoiFunction, decode_frame, passes_through, render_samples
 from consilium_dicom.transcode import frame_as
+from consilium_imaging.caches import ByteCache
 from consilium_imaging.workers import Workers
 
 _WHOLE_BELOW_BYTES = 4 << 20
 _CONTEXTS = 256
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +46,18 @@ class _Context:
 
 
 class Pictures:
-    """Serves frames; owns no thread: CPU work runs in ``workers``."""
+    """Serves frames; owns no thread: CPU work runs in ``workers``.
 
-    def __init__(self, reader: ArchiveReader, workers: Workers, cache_bytes: int) -> None:
+    Kept in memory, each within its bound: drawn pictures, the samples of code streams (another window of the same frame costs no
+    decoding), and what pictures need of their instance.
+    """
+
+    def __init__(self, reader: ArchiveReader, workers: Workers, cache_bytes: int, decoded_bytes: int = 0) -> None:
         self.reader = reader
         self.workers = workers
         self._contexts: OrderedDict[str, _Context] = OrderedDict()
-        self._cache: OrderedDict[tuple[str, int, Wish], bytes] = OrderedDict()
-        self._cache_bound = cache_bytes
-        self._cache_bytes = 0
+        self._drawn: ByteCache[tuple[str, int, Wish], bytes] = ByteCache(cache_bytes, len)
+        self._decoded: ByteCache[tuple[str, int], NDArray[Any]] = ByteCache(decoded_bytes, lambda one: int(one.nbytes))
 
     async def stored(self, place: Place, index: FrameIndex, frame: int) -> bytes:
         """Return frame ``frame`` (from 0) as it is stored."""
@@ -77,24 +84,31 @@ class Pictures:
     async def picture(self, place: Place, index: FrameIndex, frame: int, wish: Wish) -> bytes:
         """Return frame ``frame`` drawn as JPEG or PNG."""
         key = (place.sha256, frame, wish)
-        known = self._cache.get(key)
-        if known is not None:
-            self._cache.move_to_end(key)
-            return known
+        drawn = self._drawn.get(key)
+        if drawn is None:
+            drawn = await self._draw(place, index, frame, wish)
+            self._drawn.put(key, drawn)
+        return drawn
 
-        def draw(context: _Context, data: bytes) -> bytes:
-            return render(
-                data, context.header, window=wish.window, voi_function=wish.voi, viewport=wish.viewport,
-                fmt=wish.fmt, quality=wish.quality, tables=context.tables, frame_number=frame,
-            )  # fmt: skip
+    async def _draw(self, place: Place, index: FrameIndex, frame: int, wish: Wish) -> bytes:
+        context, samples = self._contexts.get(place.sha256), self._decoded.get((place.sha256, frame))
+        if context is not None and samples is not None:
+            return await self.workers.run(partial(_render, context, samples, frame, wish))
 
-        drawn = await self._of_frame(place, index, frame, draw, waits=False)
-        self._remember(key, drawn)
+        def work(context: _Context, data: bytes) -> tuple[bytes, NDArray[Any] | None]:
+            if wish.fmt == "jpeg" and wish.viewport is None and passes_through(data, context.header):
+                return data, None
+            samples = decode_frame(context.header, data)
+            return _render(context, samples, frame, wish), samples
+
+        drawn, decoded = await self._of_frame(place, index, frame, work, waits=False)
+        if decoded is not None and index.encapsulated:  # native samples are a view of what a read gives as fast
+            self._decoded.put((place.sha256, frame), decoded)
         return drawn
 
     async def _of_frame(
-        self, place: Place, index: FrameIndex, frame: int, work: Callable[[_Context, bytes], bytes], *, waits: bool
-    ) -> bytes:
+        self, place: Place, index: FrameIndex, frame: int, work: Callable[[_Context, bytes], T], *, waits: bool
+    ) -> T:
         """Return what ``work`` makes of a frame: two visits to threads, one that reads and one that computes."""
         _check(index, frame)
         run = self.workers.turn if waits else self.workers.run
@@ -102,7 +116,7 @@ class Pictures:
         if index.inflated or (known is None and index.count == 1 and place.size_bytes <= _WHOLE_BELOW_BYTES):
             whole = await self.reader.original(place)
 
-            def from_whole() -> tuple[_Context, bytes]:
+            def from_whole() -> tuple[_Context, T]:
                 context = known or _context(whole)
                 return context, work(context, frame_bytes(whole, index, frame, context.header))
 
@@ -121,13 +135,12 @@ class Pictures:
         while len(self._contexts) > _CONTEXTS:
             self._contexts.popitem(last=False)
 
-    def _remember(self, key: tuple[str, int, Wish], drawn: bytes) -> None:
-        if len(drawn) > self._cache_bound // 8:
-            return
-        self._cache_bytes += len(drawn) - len(self._cache.pop(key, b""))
-        self._cache[key] = drawn
-        while self._cache_bytes > self._cache_bound:
-            self._cache_bytes -= len(self._cache.popitem(last=False)[1])
+
+def _render(context: _Context, samples: NDArray[Any], frame: int, wish: Wish) -> bytes:
+    return render_samples(
+        samples, context.header, window=wish.window, voi_function=wish.voi, viewport=wish.viewport, fmt=wish.fmt,
+        quality=wish.quality, tables=context.tables, frame_number=frame,
+    )  # fmt: skip
 
 
 def _context(data: bytes) -> _Context:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
@@ -22,9 +23,18 @@ class ImagingSettings(RoomSettings):
     render_threads: int = Field(default=2, ge=1, le=64, description="Threads that decode and draw.")
     render_queue: int = Field(default=64, ge=1, le=10_000, description="Pictures that may wait; more answer 429.")
     picture_cache_bytes: int = Field(default=64 << 20, ge=0, description="Memory of drawn pictures, bytes.")
+    decoded_cache_bytes: int = Field(default=128 << 20, ge=0, description="Memory of decoded frames, bytes.")
     retrieve_ahead: int = Field(default=4, ge=1, le=64, description="Objects read ahead of a retrieving client.")
-    video_dir: Path | None = Field(default=None, description="Scratch folder of videos; unset: the system's own.")
+    scratch_dir: Path | None = Field(
+        default=None, description="Folder for videos being played and files being made; unset: the system's own."
+    )
     video_cache_bytes: int = Field(default=4 << 30, ge=0, description="Room for videos being played, bytes.")
+    derivatives: Literal["stored", "asked", "never"] = Field(
+        default="asked",
+        description="When HTJ2K derivatives are made: of all that is stored, of what is asked for as HTJ2K, or never.",
+    )
+    derivative_threads: int = Field(default=1, ge=1, le=64, description="Threads that make derivatives.")
+    derivative_queue: int = Field(default=1024, ge=1, le=100_000, description="Derivatives that may wait to be made.")
     lossy: bool = Field(default=True, description="Whether lossy JPEG is made for those who ask for it by name.")
     view_audit_window_s: float = Field(
         default=60.0,

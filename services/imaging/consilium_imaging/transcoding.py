@@ -25,6 +25,7 @@ VERSION = 1
 """Part of the entity tags: to be raised when an encoder's output changes."""
 
 _WORD = 8
+_LARGE_BYTES = 16 << 20
 _MOST_TAIL_BYTES = 16 << 20
 
 
@@ -78,7 +79,13 @@ class Transcoding:
         yield self._tail
 
     async def whole(self) -> bytes:
-        """Return a still at once."""
+        """Return a still at once; of large ones there are never more in memory than there are workers."""
+        if self._source.place.size_bytes < _LARGE_BYTES:
+            return await self._whole()
+        async with self._pictures.workers.large:
+            return await self._whole()
+
+    async def _whole(self) -> bytes:
         data = await self._reader.original(self._source.place)
         for target in self._targets():
             try:

@@ -15,11 +15,12 @@ T = TypeVar("T")
 class Workers:
     """A bounded pool; ``close`` ends its threads."""
 
-    def __init__(self, threads: int, queue: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="render")
+    def __init__(self, threads: int, queue: int, name: str = "render") -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._bound = threads + queue
         self._busy = 0
         self._turns = asyncio.Semaphore(threads)
+        self.large = asyncio.Semaphore(threads)  # held by who has a large object whole in memory
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run ``work`` in a thread; raise RenderBusy when the queue is full."""

@@ -13,16 +13,16 @@ from consilium_archive.stages import Indexed
 from consilium_archive.writer import ArchiveWriter
 from consilium_core.roles import Permission, Principal
 from consilium_dicom.uids import is_valid_uid
+from consilium_ingest.digest import stated_of
 from consilium_ingest.errors import BodyInvalid, MediaTypeUnsupported, NothingReadable
-from consilium_ingest.multipart import boundary_of, media_type, single, split
+from consilium_ingest.multipart import DICOM_JSON, boundary_of, inner_type, media_type, single, split
 from consilium_ingest.settings import IngestSettings
 from consilium_ingest.spool import Part, Spool
 from consilium_ingest.stow import Answer, Sender, store_parts
 from consilium_ingest.stow_json import response_body, status_of_answers, unreadable
+from consilium_ingest.stow_metadata import rebuilt
 from consilium_platform.audit import AuditLog, AuditRecord, Outcome
 from consilium_platform.http.auth import require
-
-DICOM_JSON = "application/dicom+json"
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,13 @@ def _check_accept(accept: str) -> None:
 def _parts(request: Request, spool: Spool) -> AsyncGenerator[Part]:
     kind, parameters = media_type(request.headers.get("content-type", ""))
     if kind == "application/dicom":
-        return single(request.stream(), spool)
+        return single(request.stream(), spool, stated_of("", request.headers.get("content-digest", "")))
     if kind != "multipart/related":
         raise MediaTypeUnsupported(
             f'Send multipart/related; type="application/dicom" or application/dicom, not {kind[:60] or "nothing"}.'
         )
-    return split(request.stream(), boundary_of(parameters), spool)
+    parts = split(request.stream(), boundary_of(parameters), spool)
+    return rebuilt(parts, spool, str(request.url)) if inner_type(parameters) == DICOM_JSON else parts
 
 
 def _entries(principal: Principal, answers: Sequence[Answer]) -> list[AuditRecord]:

@@ -11,9 +11,12 @@ from email.message import Message
 from starlette.requests import ClientDisconnect
 
 from consilium_core.errors import ConsiliumError
+from consilium_dicom.transport import NOTHING_STATED, Stated
 from consilium_ingest.errors import BodyInvalid, MediaTypeUnsupported
 from consilium_ingest.splitter import Splitter
 from consilium_ingest.spool import Part, Spool
+
+DICOM, DICOM_JSON = "application/dicom", "application/dicom+json"
 
 
 def media_type(header: str) -> tuple[str, dict[str, str]]:
@@ -25,11 +28,16 @@ def media_type(header: str) -> tuple[str, dict[str, str]]:
     return (found[0][0].lower() if found else ""), parameters
 
 
+def inner_type(parameters: dict[str, str]) -> str:
+    """Return the media type of a multipart/related body's root part."""
+    return parameters.get("type", DICOM).lower()
+
+
 def boundary_of(parameters: dict[str, str]) -> bytes:
-    """Return the boundary of a multipart/related request that carries DICOM files; raise MediaTypeUnsupported."""
-    inner = parameters.get("type", "application/dicom").lower()
-    if inner != "application/dicom":
-        raise MediaTypeUnsupported(f"Send multipart/related with type application/dicom, not {inner[:60]}.")
+    """Return the boundary of a multipart/related request that carries DICOM files or metadata; raise MediaTypeUnsupported."""
+    inner = inner_type(parameters)
+    if inner not in {DICOM, DICOM_JSON}:
+        raise MediaTypeUnsupported(f"Send multipart/related with type {DICOM} or {DICOM_JSON}, not {inner[:60]}.")
     boundary = parameters.get("boundary", "")
     if not 1 <= len(boundary) <= 70:
         raise BodyInvalid("The multipart boundary is missing or too long (RFC 2046 5.1.1).")
@@ -68,9 +76,10 @@ async def split(body: AsyncIterator[bytes], boundary: bytes, spool: Spool) -> As
             left.discard()
 
 
-async def single(body: AsyncIterator[bytes], spool: Spool) -> AsyncGenerator[Part]:
-    """Yield the whole body as one part."""
+async def single(body: AsyncIterator[bytes], spool: Spool, stated: Stated = NOTHING_STATED) -> AsyncGenerator[Part]:
+    """Yield the whole body as one part, of which ``stated`` is said."""
     part = spool.part("application/dicom")
+    part.stated = stated
     try:
         async for chunk in body:
             part.write(chunk)

@@ -7,6 +7,7 @@ instance; this takes 0.1, most of it the one copy.
 
 from __future__ import annotations
 
+from consilium_ingest.digest import stated_of
 from consilium_ingest.errors import BodyInvalid
 from consilium_ingest.spool import Part, Spool
 
@@ -25,7 +26,9 @@ class Splitter:
         self._spool = spool
         self._delimiter = b"\r\n--" + boundary
         self._kept = b"\r\n"  # the first delimiter needs no line break before it
-        self._head: bytes | None = None  # what was read of a part's head so far; None: inside a part, or before the first
+        self._head: bytes | None = (
+            None  # what was read of a part's head so far; None: inside a part, or before the first
+        )
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes; raise BodyInvalid for a head that is none or too many parts."""
@@ -106,9 +109,13 @@ class Splitter:
         # A part without content is followed by a delimiter whose line break is the one that ended the head.
         self._kept = b""
         self.current = self._spool.part()
+        named: dict[bytes, str] = {}
         for field in fields.split(b"\r\n"):
             name, colon, value = field.partition(b":")
             if field and not colon:
                 raise BodyInvalid("The multipart body is broken: a header field has no colon.")
-            if name.strip().lower() == b"content-type":
-                self.current.content_type = value.decode("latin-1").strip()
+            named[name.strip().lower()] = value.decode("latin-1").strip()
+        self.current.content_type = named.get(b"content-type", "")
+        self.current.content_location = named.get(b"content-location", "")
+        self.current.content_id = named.get(b"content-id", "")
+        self.current.stated = stated_of(named.get(b"content-length", ""), named.get(b"content-digest", ""))

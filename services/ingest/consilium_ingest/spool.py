@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from consilium_core.errors import ConsiliumError
+from consilium_dicom.transport import NOTHING_STATED, Stated
 from consilium_ingest.errors import ObjectTooLarge
 
 _DRAIN_BYTES = 1 << 20
@@ -60,6 +62,12 @@ class Part:
     memory: bytearray = field(default_factory=bytearray)
     reserved: int = 0
     path: Path | None = None
+    stated: Stated = NOTHING_STATED
+    content_location: str = ""
+    content_id: str = ""
+    refusal: ConsiliumError | None = (
+        None  # why there are no bytes: the part stands for an object that could not be made
+    )
     _file: IO[bytes] | None = None
 
     def write(self, data: bytes | memoryview) -> None:

@@ -102,13 +102,17 @@ class _Request:
 
     async def hold(self, number: int, part: Part) -> None:
         """Judge one part and make it durable; only a cancellation raises."""
+        if part.refusal is not None:
+            self.answers[number] = part.refusal
+            return
         if part.content_type and media_type(part.content_type)[0] != "application/dicom":
             self.answers[number] = MediaTypeUnsupported(f"A part is {part.content_type[:60]}, not application/dicom.")
             return
         data = None if part.path is not None else part.memory
         sender = self._sender
         try:
-            held = await self._writer.hold(Received(sender.tenant, data, part.path, sender.study_uid, sender.origin))
+            received = Received(sender.tenant, data, part.path, sender.study_uid, sender.origin, stated=part.stated)
+            held = await self._writer.hold(received)
         except Exception as problem:
             self.answers[number] = _refusal(problem)
             return

@@ -11,11 +11,12 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian
 
 from consilium_core.ids import new_uid
+from consilium_core.roles import Role
 from consilium_ingest.dimse.server import DimseServer
 from consilium_ingest.dimse.settings import LOOPBACK, DimseSettings, PeerRule
 from consilium_ingest.settings import IngestSettings
 from consilium_platform.platform import Platform
-from consilium_testkit.archive_rooms import archive_door
+from consilium_testkit.archive_rooms import archive_door, door_client
 from consilium_testkit.instances import CT, ct_instance, multipart, uids_of
 from consilium_testkit.light_scu import (
     VERIFICATION,
@@ -28,6 +29,7 @@ from consilium_testkit.light_scu import (
     status,
     store_rq,
 )
+from consilium_testkit.platforms import bearer
 
 EXPLICIT = str(ExplicitVRLittleEndian)
 CONTEXTS = [(CT, [EXPLICIT]), (VERIFICATION, ["1.2.840.10008.1.2"])]
@@ -102,6 +104,24 @@ async def test_what_came_by_stow_is_known_again_by_its_data_set(
     study, series, sop = uids_of(file)
     path = f"/dicomweb/studies/{study}/series/{series}/instances/{sop}"
     assert (await client.get(path, headers={"Accept": "application/dicom"})).content == file
+
+
+async def test_a_large_object_is_known_again_too_and_one_other_byte_is_another_content(platform: Platform) -> None:
+    small = IngestSettings.load(spool_above_bytes=1 << 16)
+    file = ct_instance(side=512)
+    sop_class, sop, _, data_set = data_set_of(file)
+    body, media = multipart([file])
+    dimse = DimseSettings.load(port=0)
+    async with (
+        archive_door(platform, ingest=small, dimse=dimse) as door,
+        door_client(door, bearer(platform, Role.ADMIN)) as client,
+    ):
+        sent = await client.post("/dicomweb/studies", content=body, headers={"Content-Type": media})
+        assert sent.status_code == 200
+        async with associated(door.ingest.state.dimse.port, CONTEXTS) as scu:  # type: ignore[attr-defined]
+            assert await scu.store(1, sop_class, sop, data_set) == 0
+            assert await scu.store(1, sop_class, sop, data_set[:-1] + b"\1") == 0x0111
+            assert await scu.store(1, sop_class, sop, data_set[:-2]) == 0xA900
 
 
 async def test_two_senders_of_one_instance_at_once_give_one(

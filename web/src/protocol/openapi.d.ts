@@ -221,6 +221,178 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/ingest/holds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Holds */
+        get: operations["ingest_holds_api_v1_ingest_holds_get"];
+        put?: never;
+        /** Place */
+        post: operations["ingest_place_api_v1_ingest_holds_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ingest/holds/{hold_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Release */
+        delete: operations["ingest_release_api_v1_ingest_holds__hold_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ingest/quarantine": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Entries */
+        get: operations["ingest_entries_api_v1_ingest_quarantine_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ingest/quarantine/{entry_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Entry */
+        get: operations["ingest_entry_api_v1_ingest_quarantine__entry_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ingest/quarantine/{entry_id}/identity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Propose */
+        post: operations["ingest_propose_api_v1_ingest_quarantine__entry_id__identity_post"];
+        /** Withdraw */
+        delete: operations["ingest_withdraw_api_v1_ingest_quarantine__entry_id__identity_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ingest/quarantine/{entry_id}/reject": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Reject */
+        post: operations["ingest_reject_api_v1_ingest_quarantine__entry_id__reject_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ingest/quarantine/{entry_id}/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Release */
+        post: operations["ingest_release_api_v1_ingest_quarantine__entry_id__release_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ingest/storage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Summary */
+        get: operations["ingest_summary_api_v1_ingest_storage_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ingest/storage/studies/{study_uid}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Study */
+        get: operations["ingest_study_api_v1_ingest_storage_studies__study_uid__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ingest/storage/tombstones": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Stones */
+        get: operations["ingest_stones_api_v1_ingest_storage_tombstones_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/ingest/uploads/{upload_id}": {
         parameters: {
             query?: never;
@@ -1280,6 +1452,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/wado": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Wado Uri */
+        get: operations["imaging_wado_uri_wado_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/whep/{room_id}": {
         parameters: {
             query?: never;
@@ -1721,6 +1910,34 @@ export interface components {
             next_cursor?: string | null;
         };
         /**
+         * ComparedOut
+         * @description One fact side by side; ``same`` is null when the archive knows nobody to compare with.
+         */
+        ComparedOut: {
+            /** Archived */
+            archived: string | null;
+            /** Field */
+            field: string;
+            /** Held */
+            held: string;
+            /** Proposed */
+            proposed: string | null;
+            /** Same */
+            same: boolean | null;
+        };
+        /**
+         * ComparisonOut
+         * @description With whom the object was compared: its own study, or the newest study of the same patient id.
+         */
+        ComparisonOut: {
+            /** Facts */
+            facts: components["schemas"]["ComparedOut"][];
+            /** Same Study */
+            same_study: boolean;
+            /** Study Uid */
+            study_uid: string | null;
+        };
+        /**
          * Consultation
          * @description A consultation.
          */
@@ -1781,6 +1998,48 @@ export interface components {
             next_cursor: string | null;
         };
         /**
+         * CopySums
+         * @description The second copies of a tenant.
+         */
+        CopySums: {
+            /** Copied */
+            copied: number;
+            /** Copied Bytes */
+            copied_bytes: number;
+            /** Failing */
+            failing: number;
+            /** Waiting */
+            waiting: number;
+        };
+        /**
+         * DamageSum
+         * @description Objects known to be bad in one place.
+         */
+        DamageSum: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "missing" | "corrupt";
+            /** Objects */
+            objects: number;
+            /**
+             * Place
+             * @enum {string}
+             */
+            place: "first" | "copy";
+        };
+        /**
+         * DecisionIn
+         * @description Why an object is released or rejected; ``version`` is the entry's as the person has seen it.
+         */
+        DecisionIn: {
+            /** Reason */
+            reason: string;
+            /** Version */
+            version: number;
+        };
+        /**
          * Device
          * @description One capture device of a site, in words a person understands.
          */
@@ -1820,6 +2079,18 @@ export interface components {
              * @default 0
              */
             width: number;
+        };
+        /**
+         * DifferenceOut
+         * @description What a correction changes in the findings.
+         */
+        DifferenceOut: {
+            /** Kept */
+            kept: components["schemas"]["FindingOut"][];
+            /** Mended */
+            mended: components["schemas"]["FindingOut"][];
+            /** New */
+            new: components["schemas"]["FindingOut"][];
         };
         /**
          * EnrollReply
@@ -1872,6 +2143,66 @@ export interface components {
             next_cursor?: string | null;
         };
         /**
+         * EntryOut
+         * @description A held object in a list.
+         */
+        EntryOut: {
+            /** Decided At */
+            decided_at: string | null;
+            /** Decided By */
+            decided_by: string | null;
+            /**
+             * Held At
+             * Format: date-time
+             */
+            held_at: string;
+            /** Id */
+            id: string;
+            /** Identity */
+            identity: {
+                [key: string]: string;
+            };
+            /** Modality */
+            modality: string;
+            /** Origin */
+            origin: {
+                [key: string]: string;
+            };
+            /** Proposed By */
+            proposed_by: string | null;
+            /** Reason */
+            reason: string | null;
+            /** Reasons */
+            reasons: string[];
+            /** Series Uid */
+            series_uid: string;
+            /** Size Bytes */
+            size_bytes: number;
+            /** Sop Class Uid */
+            sop_class_uid: string;
+            /** Sop Instance Uid */
+            sop_instance_uid: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "held" | "released" | "rejected";
+            /** Study Uid */
+            study_uid: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * EntryPage
+         * @description A page of entries, newest first.
+         */
+        EntryPage: {
+            /** Items */
+            items: components["schemas"]["EntryOut"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
          * EntryReply
          * @description One act; ``actor`` is an id, ``actor_name`` what it is called today (empty for machines without a name).
          */
@@ -1900,12 +2231,84 @@ export interface components {
             time: string;
         };
         /**
+         * EntryWhole
+         * @description A held object with everything that a person needs to decide.
+         */
+        EntryWhole: {
+            comparison: components["schemas"]["ComparisonOut"];
+            /** Decided At */
+            decided_at: string | null;
+            /** Decided By */
+            decided_by: string | null;
+            /** Findings */
+            findings: components["schemas"]["FindingOut"][];
+            /**
+             * Held At
+             * Format: date-time
+             */
+            held_at: string;
+            /** Id */
+            id: string;
+            /** Identity */
+            identity: {
+                [key: string]: string;
+            };
+            /** Modality */
+            modality: string;
+            /** Origin */
+            origin: {
+                [key: string]: string;
+            };
+            proposal: components["schemas"]["ProposalOut"] | null;
+            /** Proposed By */
+            proposed_by: string | null;
+            /** Reason */
+            reason: string | null;
+            /** Reasons */
+            reasons: string[];
+            /** Series Uid */
+            series_uid: string;
+            /** Size Bytes */
+            size_bytes: number;
+            /** Sop Class Uid */
+            sop_class_uid: string;
+            /** Sop Instance Uid */
+            sop_instance_uid: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "held" | "released" | "rejected";
+            /** Study Uid */
+            study_uid: string;
+            /** Version */
+            version: number;
+        };
+        /**
          * EventsReply
          * @description Everything up to this ``seq`` is durable and may be forgotten by the agent.
          */
         EventsReply: {
             /** Acked Through */
             acked_through: number;
+        };
+        /**
+         * FindingOut
+         * @description One finding of validation.
+         */
+        FindingOut: {
+            /** Code */
+            code: string;
+            /** Level */
+            level: string;
+            /** Mend */
+            mend: string;
+            /** Tag Path */
+            tag_path: string;
+            /** Text En */
+            text_en: string;
+            /** Text Zh */
+            text_zh: string;
         };
         /**
          * FrameRef
@@ -1953,6 +2356,81 @@ export interface components {
             to: string;
         };
         /**
+         * HoldIn
+         * @description What to hold: a study or a patient id, and why.
+         */
+        HoldIn: {
+            /**
+             * Patient Id
+             * @default
+             */
+            patient_id: string;
+            /** Reason */
+            reason: string;
+            /**
+             * Study Uid
+             * @default
+             */
+            study_uid: string;
+        };
+        /**
+         * HoldOut
+         * @description One legal hold; ``studies``: how many stored studies it covers now.
+         */
+        HoldOut: {
+            /** Id */
+            id: string;
+            /** Patient Id */
+            patient_id: string | null;
+            /**
+             * Placed At
+             * Format: date-time
+             */
+            placed_at: string;
+            /** Placed By */
+            placed_by: string;
+            /** Reason */
+            reason: string;
+            /** Released At */
+            released_at: string | null;
+            /** Released By */
+            released_by: string | null;
+            /** Studies */
+            studies: number;
+            /** Study Uid */
+            study_uid: string | null;
+        };
+        /**
+         * HoldPage
+         * @description Holds, newest first (at most 1,000).
+         */
+        HoldPage: {
+            /** Items */
+            items: components["schemas"]["HoldOut"][];
+            /** Next Cursor */
+            next_cursor?: null;
+        };
+        /**
+         * IdentityIn
+         * @description A corrected identity; what is not named stays. ``patient_name`` is a PN value, ``character_set`` how the text is really written.
+         */
+        IdentityIn: {
+            /** Birth Date */
+            birth_date?: string | null;
+            /** Character Set */
+            character_set?: ("ISO_IR 192" | "GB18030" | "ISO 2022 IR 149" | "ISO_IR 13" | "ISO_IR 100") | null;
+            /** Patient Id */
+            patient_id?: string | null;
+            /** Patient Name */
+            patient_name?: string | null;
+            /** Reason */
+            reason: string;
+            /** Sex */
+            sex?: ("M" | "F" | "O" | "") | null;
+            /** Version */
+            version: number;
+        };
+        /**
          * InfoReply
          * @description Who answers, and what a browser needs for WebRTC.
          */
@@ -1967,6 +2445,41 @@ export interface components {
             name: string;
             /** Version */
             version: string;
+        };
+        /**
+         * InstanceStorage
+         * @description One original in both places.
+         */
+        InstanceStorage: {
+            /** Attempts */
+            attempts: number;
+            /** Copied At */
+            copied_at: string | null;
+            /**
+             * Copy
+             * @enum {string}
+             */
+            copy: "none" | "waiting" | "copied" | "missing" | "corrupt";
+            /**
+             * First
+             * @enum {string}
+             */
+            first: "stored" | "missing" | "corrupt";
+            /** Problem */
+            problem: string;
+            /** Series Uid */
+            series_uid: string;
+            /** Sha256 */
+            sha256: string;
+            /** Size Bytes */
+            size_bytes: number;
+            /** Sop Instance Uid */
+            sop_instance_uid: string;
+            /**
+             * Stored At
+             * Format: date-time
+             */
+            stored_at: string;
         };
         /**
          * Intervals
@@ -2243,6 +2756,34 @@ export interface components {
             server_time: string;
         };
         /**
+         * ProposalOut
+         * @description A corrected identity that waits for a second person.
+         */
+        ProposalOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** By */
+            by: string;
+            /** Changes */
+            changes: {
+                [key: string]: string;
+            };
+            difference: components["schemas"]["DifferenceOut"];
+            /** Name */
+            name: string;
+            /** Reason */
+            reason: string;
+            /** Shown */
+            shown: {
+                [key: string]: string;
+            };
+            /** Verdict */
+            verdict: string;
+        };
+        /**
          * ReasonBody
          * @description Why, in words.
          */
@@ -2252,6 +2793,23 @@ export interface components {
              * @default
              */
             reason: string;
+        };
+        /**
+         * ReleasedOut
+         * @description Where a released object now is, and the entry as it ended.
+         */
+        ReleasedOut: {
+            /** Corrected */
+            corrected: boolean;
+            entry: components["schemas"]["EntryOut"];
+            /** Series Uid */
+            series_uid: string;
+            /** Sha256 */
+            sha256: string;
+            /** Sop Instance Uid */
+            sop_instance_uid: string;
+            /** Study Uid */
+            study_uid: string;
         };
         /**
          * Report
@@ -2467,6 +3025,29 @@ export interface components {
             waiting_since?: string | null;
         };
         /**
+         * ScrubRun
+         * @description The last scrub of the whole store.
+         */
+        ScrubRun: {
+            /** Bytes */
+            bytes: number;
+            /** Corrupt */
+            corrupt: number;
+            /** Finished At */
+            finished_at: string | null;
+            /** Missing */
+            missing: number;
+            /** Objects */
+            objects: number;
+            /** Repaired */
+            repaired: number;
+            /**
+             * Started At
+             * Format: date-time
+             */
+            started_at: string;
+        };
+        /**
          * Sections
          * @description The report's text.
          */
@@ -2639,6 +3220,29 @@ export interface components {
             state: "running" | "succeeded" | "failed" | "refused" | "cancelled";
         };
         /**
+         * StorageSummary
+         * @description How the tenant's originals stand. ``copy_store``: where second copies are kept.
+         */
+        StorageSummary: {
+            copies: components["schemas"]["CopySums"];
+            /**
+             * Copy Store
+             * @enum {string}
+             */
+            copy_store: "none" | "folder" | "s3";
+            /** Damage */
+            damage: components["schemas"]["DamageSum"][];
+            /** Holds */
+            holds: number;
+            /** Instances */
+            instances: number;
+            last_scrub: components["schemas"]["ScrubRun"] | null;
+            /** Removals Under Way */
+            removals_under_way: number;
+            /** Studies */
+            studies: number;
+        };
+        /**
          * StreamKeyframe
          * @description Make the next encoded frame a keyframe.
          */
@@ -2709,6 +3313,26 @@ export interface components {
             type: "stream.stop";
         };
         /**
+         * StudyStorageOut
+         * @description One study: how many of its originals stand how in each place, and a page of them.
+         */
+        StudyStorageOut: {
+            /** Copy */
+            copy: {
+                [key: string]: number;
+            };
+            /** First */
+            first: {
+                [key: string]: number;
+            };
+            /** Instances */
+            instances: components["schemas"]["InstanceStorage"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+            /** Study Uid */
+            study_uid: string;
+        };
+        /**
          * TokenReply
          * @description A fresh access token.
          */
@@ -2727,6 +3351,43 @@ export interface components {
             refresh_secret: string;
             /** Site Id */
             site_id: string;
+        };
+        /**
+         * TombstoneOut
+         * @description Proof of one removal: what, when, by which rule, by whom.
+         */
+        TombstoneOut: {
+            /** Actor */
+            actor: string;
+            /**
+             * Deleted At
+             * Format: date-time
+             */
+            deleted_at: string;
+            /** Rule */
+            rule: string;
+            /** Series Uid */
+            series_uid: string;
+            /** Sha256 */
+            sha256: string;
+            /** Size Bytes */
+            size_bytes: number;
+            /** Sop Class Uid */
+            sop_class_uid: string;
+            /** Sop Instance Uid */
+            sop_instance_uid: string;
+            /** Study Uid */
+            study_uid: string;
+        };
+        /**
+         * TombstonePage
+         * @description Tombstones, newest first.
+         */
+        TombstonePage: {
+            /** Items */
+            items: components["schemas"]["TombstoneOut"][];
+            /** Next Cursor */
+            next_cursor: string | null;
         };
         /**
          * TrackWire
@@ -3258,6 +3919,389 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["InfoReply"];
+                };
+            };
+        };
+    };
+    ingest_holds_api_v1_ingest_holds_get: {
+        parameters: {
+            query?: {
+                released?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HoldPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_place_api_v1_ingest_holds_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HoldIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HoldOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_release_api_v1_ingest_holds__hold_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hold_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HoldOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_entries_api_v1_ingest_quarantine_get: {
+        parameters: {
+            query?: {
+                state?: "held" | "released" | "rejected";
+                cursor?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EntryPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_entry_api_v1_ingest_quarantine__entry_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                entry_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EntryWhole"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_propose_api_v1_ingest_quarantine__entry_id__identity_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                entry_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["IdentityIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EntryWhole"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_withdraw_api_v1_ingest_quarantine__entry_id__identity_delete: {
+        parameters: {
+            query: {
+                version: number;
+            };
+            header?: never;
+            path: {
+                entry_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EntryWhole"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_reject_api_v1_ingest_quarantine__entry_id__reject_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                entry_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DecisionIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EntryOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_release_api_v1_ingest_quarantine__entry_id__release_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                entry_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DecisionIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReleasedOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_summary_api_v1_ingest_storage_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StorageSummary"];
+                };
+            };
+        };
+    };
+    ingest_study_api_v1_ingest_storage_studies__study_uid__get: {
+        parameters: {
+            query?: {
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                study_uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StudyStorageOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_stones_api_v1_ingest_storage_tombstones_get: {
+        parameters: {
+            query?: {
+                study_uid?: string;
+                cursor?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TombstonePage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };
@@ -5403,6 +6447,26 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    imaging_wado_uri_wado_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
                 };
             };
         };

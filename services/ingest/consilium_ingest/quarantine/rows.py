@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import CursorResult, select, update
 from sqlalchemy.orm import Session
 
-from consilium_archive.quarantine import HELD, changed_event
+from consilium_archive.quarantine import HELD, RELEASED, changed_event
 from consilium_archive.quarantine_table import quarantine
 from consilium_archive.stages import Origin
 from consilium_archive.tables import study, upload
@@ -116,17 +116,14 @@ class QuarantineRows:
         return await self.get(entry.tenant, entry.id)
 
 
-def _change(session: Session, entry: Entry, values: Facts) -> None:
-    moved = session.execute(
-        update(quarantine)
-        .where(
-            quarantine.c.tenant_id == entry.tenant,
-            quarantine.c.id == entry.id,
-            quarantine.c.state == HELD,
-            quarantine.c.version == entry.version,
-        )
-        .values(version=entry.version + 1, **values)
+def _change(session: Session, entry: Entry, values: Facts, *, done: bool = False) -> None:
+    """Change a held entry that nobody has changed since; ``done``: what is written has happened, whatever was changed since."""
+    mine = update(quarantine).where(
+        quarantine.c.tenant_id == entry.tenant, quarantine.c.id == entry.id, quarantine.c.state == HELD
     )
+    if not done:
+        mine = mine.where(quarantine.c.version == entry.version)
+    moved = session.execute(mine.values(version=quarantine.c.version + 1, **values))
     if not isinstance(moved, CursorResult) or moved.rowcount != 1:
         raise QuarantineMoved("Somebody has changed this entry meanwhile. Look at it again.", quarantine_id=entry.id)
 
@@ -134,7 +131,8 @@ def _change(session: Session, entry: Entry, values: Facts) -> None:
 def _decide(session: Session, entry: Entry, decision: Decision) -> None:
     now = datetime.now(UTC)
     values: Facts = {"state": decision.state, "decided_by": decision.by, "decided_at": now, "reason": decision.reason}
-    _change(session, entry, {**values, "released_sha256": decision.released_sha256})
+    values |= {"released_sha256": decision.released_sha256}
+    _change(session, entry, values, done=decision.state == RELEASED)
     waiting = select(upload.c.id).where(
         upload.c.tenant_id == entry.tenant, upload.c.quarantine_id == entry.id, upload.c.state == HELD
     )
