@@ -78,6 +78,7 @@ async def test_a_held_object_is_failed_for_its_sender_durable_and_invisible(
     assert await instances(client, study) == []
     assert (await client.get(f"/dicomweb/studies/{study}/series/{series}/instances/{uid}")).status_code == 404
     entry = await look(client, await held_id(client))
+    assert entry["id"] in failed["00091001"]["Value"][0]
     assert (entry["state"], entry["reasons"], entry["study_uid"]) == ("held", ["birth-after-study"], study)
     assert await any_platform.blobs.get(quarantine_key("demo", _sha(data))) == data
 
