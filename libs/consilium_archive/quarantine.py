@@ -134,7 +134,7 @@ def held(row: Row[Any]) -> InstanceHeld:
     reasons = set(json.loads(row.reasons))
     words = "; ".join(one["text_en"] for one in findings if one["code"] in reasons)
     return InstanceHeld(
-        f"The object is kept in quarantine until a person has decided: {words}.",
+        f"The object is kept in quarantine (entry {row.id}) until a person has decided: {words}.",
         row.id,
         findings,
         sop_class_uid=row.sop_class_uid,

@@ -78,6 +78,7 @@ async def test_a_held_object_is_failed_for_its_sender_durable_and_invisible(
     assert await instances(client, study) == []
     assert (await client.get(f"/dicomweb/studies/{study}/series/{series}/instances/{uid}")).status_code == 404
     entry = await look(client, await held_id(client))
+    assert entry["id"] in failed["00091001"]["Value"][0]
     assert (entry["state"], entry["reasons"], entry["study_uid"]) == ("held", ["birth-after-study"], study)
     assert await any_platform.blobs.get(quarantine_key("demo", _sha(data))) == data
 
@@ -236,6 +237,18 @@ async def test_a_release_that_was_cut_off_after_storing_is_done_again(
     done = await second.post(f"{BASE}/{entry_id}/release", json=decision)
     assert (done.status_code, done.json()["corrected"]) == (200, True)
     assert len(await instances(client, study)) == 1
+
+
+async def test_a_held_object_whose_uid_was_stored_with_other_content_meanwhile_cannot_be_released(
+    client: httpx2.AsyncClient,
+) -> None:
+    uid, study = new_uid(), new_uid()
+    await store(client, unborn(SOPInstanceUID=uid, StudyInstanceUID=study))
+    assert (await store(client, ct_instance(side=16, SOPInstanceUID=uid, StudyInstanceUID=study))).status_code == 200
+    entry_id = await held_id(client)
+    reply = await client.post(f"{BASE}/{entry_id}/release", json={"version": 1, "reason": "this one"})
+    assert (reply.status_code, reply.json()["code"]) == (409, "instance-conflict")
+    assert (await look(client, entry_id))["state"] == "held"
 
 
 async def test_many_senders_of_one_held_object_make_one_entry_and_one_event(
