@@ -9,9 +9,14 @@ from pathlib import Path
 import pytest
 
 from consilium_core.clock import FakeClock
-from consilium_platform.blobs import BlobNotFound, BlobsUnavailable
+from consilium_platform import blobs_bucket
+from consilium_platform.blobs import BlobNotFound, BlobsUnavailable, open_stores
 from consilium_platform.blobs_fallback import FALLBACKS, FallbackBlobs
 from consilium_platform.blobs_folder import FolderBlobs
+from consilium_platform.blobs_s3 import S3Blobs
+from consilium_platform.settings import PlatformSettings
+from consilium_testkit.platforms import RealServers
+from consilium_testkit.servers import free_port
 
 KEY = "originals/demo/ab/abc.dcm"
 
@@ -118,3 +123,30 @@ async def test_either_place_makes_the_store_ready(tmp_path: Path, monkeypatch: p
         monkeypatch.setattr(copy, "ping", out)
         with pytest.raises(BlobsUnavailable):
             await blobs.ping()
+
+
+@pytest.mark.servers
+async def test_the_settings_name_a_bucket_as_the_second_place(real_servers: RealServers, tmp_path: Path) -> None:
+    settings = PlatformSettings.load(
+        data_dir=tmp_path, copy_store="s3", copy_s3_endpoint=real_servers.s3.endpoint, copy_s3_bucket="second-place",
+        copy_s3_access_key=real_servers.s3.access_key, copy_s3_secret_key=real_servers.s3.secret_key,
+    )  # fmt: skip
+    async with open_stores(settings) as stores:
+        assert isinstance(stores.copy, S3Blobs)
+        await stores.copy.put(KEY, b"the copy")
+        assert await FallbackBlobs(stores.first, stores.copy, FakeClock()).get(KEY) == b"the copy"
+        assert await stores.copy.administer(blobs_bucket.drift) == []
+
+
+async def test_a_second_place_that_does_not_answer_does_not_stop_the_start(tmp_path: Path) -> None:
+    settings = PlatformSettings.load(
+        data_dir=tmp_path, copy_store="s3", copy_s3_endpoint=f"http://127.0.0.1:{free_port()}",
+        copy_s3_access_key="nobody", copy_s3_secret_key="nothing",
+    )  # fmt: skip
+    async with open_stores(settings) as stores:
+        assert stores.copy is not None
+        blobs = FallbackBlobs(stores.first, stores.copy, FakeClock())
+        await blobs.put(KEY, b"x")
+        assert await blobs.get(KEY) == b"x"
+        with pytest.raises(BlobNotFound):  # what is wrong with the first place is told, not the second's trouble
+            await blobs.get("originals/demo/ab/none.dcm")
