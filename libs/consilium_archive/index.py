@@ -53,7 +53,7 @@ def _touch() -> Any:
     mine = (study.c.tenant_id == bindparam("of_tenant"), study.c.study_uid == bindparam("of_study"))
     touched = update(study).where(*mine).values(updated_at=bindparam("at", type_=study.c.updated_at.type))
     return touched.returning(
-        study.c.id, study.c.patient_id, study.c.modalities, study.c.sop_classes, study.c.instance_count
+        study.c.id, study.c.patient_id, study.c.issuer, study.c.modalities, study.c.sop_classes, study.c.instance_count
     ).execution_options(synchronize_session=False)
 
 
