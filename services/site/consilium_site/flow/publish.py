@@ -50,7 +50,9 @@ class StudioParts:
 class Publication:
     """One desired stream; ``run`` ends only when it is gone or cancelled."""
 
-    def __init__(self, stream: DesiredStream, parts: StudioParts, note_sent: Callable[[str, int | None, int], None]) -> None:
+    def __init__(
+        self, stream: DesiredStream, parts: StudioParts, note_sent: Callable[[str, int | None, int], None]
+    ) -> None:
         self.stream = stream
         self.state = PublicationState.IDLE
         self.started: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
