@@ -56,6 +56,7 @@ export type ShownCode =
   | 'room-paused'
   | 'session-not-found'
   | 'site-unknown'
+  | 'too-many-sessions'
   // images
   | 'archive-busy'
   | 'archive-closing'

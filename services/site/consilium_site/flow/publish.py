@@ -50,7 +50,9 @@ class StudioParts:
 class Publication:
     """One desired stream; ``run`` ends only when it is gone or cancelled."""
 
-    def __init__(self, stream: DesiredStream, parts: StudioParts, note_sent: Callable[[str, int, int], None]) -> None:
+    def __init__(
+        self, stream: DesiredStream, parts: StudioParts, note_sent: Callable[[str, int | None, int], None]
+    ) -> None:
         self.stream = stream
         self.state = PublicationState.IDLE
         self.started: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
@@ -126,8 +128,7 @@ class Publication:
         def sink(picture: EncodedPicture) -> None:
             session.offer(picture)
             pictures_came.set()
-            if session.rtp_origin is not None:
-                self._note_sent(self.stream.room_id, session.rtp_origin, picture.pts)
+            self._note_sent(self.stream.room_id, session.rtp_origin, picture.pts)
 
         fps = self._parts.camera.device().fps or 30.0
         worker = EncodeWorker(
@@ -268,8 +269,10 @@ class Publishing:
         if not any(room == room_id for room, _ in self._open):
             self._since.pop(room_id, None)
 
-    def _note_sent(self, room_id: str, origin: int, pts: int) -> None:
+    def _note_sent(self, room_id: str, origin: int | None, pts: int) -> None:
         self._since.setdefault(room_id, pts)
+        if origin is None:  # the first packet has not left yet
+            return
         kept = self._origins.setdefault(room_id, deque(maxlen=_ORIGINS_KEPT))
         if origin not in kept:
             kept.append(origin)

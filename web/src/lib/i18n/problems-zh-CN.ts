@@ -54,6 +54,7 @@ export const problemsZh: Record<ShownCode, string> = {
   'room-paused': '主持人已停止传输，请先开始传输。',
   'session-not-found': '此连接已不存在。',
   'site-unknown': '没有此站点，不能为其打开会诊室。',
+  'too-many-sessions': '您同时打开的直播连接过多，请关闭其他窗口后再试。',
   'archive-busy': '等待归档的对象过多，请稍后再试。',
   'archive-closing': '归档服务正在重启，未确认任何内容。',
   'frame-undecodable': '此图像无法解码。',
