@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from consilium import deidentify, import_files
 from consilium.storage import register
 from consilium_core.errors import ConsiliumError
 
@@ -183,6 +184,8 @@ def site_status(state_dir: StateOption = None) -> None:
 
 
 register(app)
+deidentify.register(app)
+import_files.register(app)
 
 
 def main() -> None:

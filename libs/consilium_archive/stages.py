@@ -18,7 +18,7 @@ from consilium_dicom.transport import NOTHING_STATED, Stated
 class Origin:
     """How an object came to us; ids only."""
 
-    kind: Literal["stow", "capture", "dimse"] = "stow"
+    kind: Literal["stow", "capture", "dimse", "import"] = "stow"
     room_id: str = ""
     capture_id: str = ""
     upload_id: str = ""

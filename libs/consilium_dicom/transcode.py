@@ -257,9 +257,19 @@ def _with_first(made: Conversion, samples: NDArray[Any], ybr: bool, stored_bytes
 
 def frame_as(header: Header, stored: bytes, target: str) -> bytes:
     """Return one stored frame as samples (``EXPLICIT_LE``) or as a code stream, like ``Conversion.frame``."""
-    samples, ybr = decode_stored(header, stored)
+    return frame_of(header, *decode_stored(header, stored), target)
+
+
+def frame_of(header: Header, samples: NDArray[Any], ybr: bool, target: str) -> bytes:
+    """Return samples as ``codecs.decode_stored`` gave them, perhaps changed since, as a frame of ``target``."""
     decoded = _meaning(header, samples, ybr, target)
     return _coded(header, to_rgb(samples) if ybr and decoded == "RGB" else samples, decoded, target)
+
+
+def photometric_of(header: Header, samples: NDArray[Any], ybr: bool, target: str) -> str:
+    """Return the Photometric Interpretation that an object of such frames states."""
+    decoded = _meaning(header, samples, ybr, target)
+    return decoded if target == EXPLICIT_LE else coded_photometric(decoded, target)
 
 
 def _meaning(header: Header, samples: NDArray[Any], ybr: bool, target: str) -> str:
@@ -290,6 +300,8 @@ def _plain(header: Header, samples: NDArray[Any]) -> NDArray[Any]:
     """Return the samples as Bits Allocated says, little endian."""
     size = _sample_bytes(header)
     kind = "f" if header.pixel_tag != 0x7FE00010 else "i" if header.pixel_representation else "u"
+    if size not in {1, 2, 4, 8}:
+        raise Undecodable(f"{header.bits_allocated} bits allocated")
     if samples.dtype.itemsize > size:
         raise Undecodable(f"samples of {samples.dtype.itemsize} bytes in an object of {size}")
     return np.ascontiguousarray(samples.astype(np.dtype(f"<{kind}{size}"), copy=False))

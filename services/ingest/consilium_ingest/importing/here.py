@@ -1,0 +1,91 @@
+"""Store a batch of found files through the archive's one writer, as every other door does, with one audit entry per batch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy.orm import Session
+
+from consilium_archive.stages import Indexed, Origin, Received, Stored
+from consilium_archive.writer import ArchiveWriter
+from consilium_core.errors import ConsiliumError, Corrupt, Unavailable
+from consilium_ingest.errors import ObjectTooLarge
+from consilium_ingest.importing.outcomes import Answer
+from consilium_ingest.importing.sources import Found, unreadable
+from consilium_platform.audit import AuditLog, AuditRecord
+
+log = structlog.get_logger()
+_IN_MEMORY_BYTES = 16 << 20  # a larger file is mapped: it does not go through memory
+_ORIGIN = Origin("import")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreHere:
+    """Stores into the archive that this process has opened."""
+
+    writer: ArchiveWriter
+    audit: AuditLog
+    tenant: str
+    actor: str
+    jobs: int
+    max_bytes: int
+
+    async def store(self, batch: Sequence[Found]) -> list[Answer]:
+        """Return one answer per file, in order."""
+        room = asyncio.Semaphore(self.jobs)
+
+        async def one(found: Found) -> Stored | Answer:
+            async with room:
+                return await self._hold(found)
+
+        held = await asyncio.gather(*(one(found) for found in batch))
+        stored = [one for one in held if isinstance(one, Stored)]
+
+        def answers(outcomes: Sequence[Answer]) -> list[Answer]:
+            rest = iter(outcomes)
+            return [next(rest) if isinstance(one, Stored) else one for one in held]
+
+        def also(session: Session, outcomes: Sequence[Answer]) -> None:
+            self.audit.append(session, [self._entry(answers(outcomes))])
+
+        try:
+            return answers(await self.writer.index_all(stored, also))
+        except Exception as problem:
+            return answers([_refusal(problem)] * len(stored))
+
+    async def _hold(self, found: Found) -> Stored | Answer:
+        if found.size_bytes > self.max_bytes:
+            return ObjectTooLarge(f"An object may have at most {self.max_bytes} bytes.")
+        try:
+            data = await asyncio.to_thread(found.path.read_bytes) if found.size_bytes <= _IN_MEMORY_BYTES else None
+            path = found.path if data is None else None
+            return await self.writer.hold(Received(self.tenant, data, path, origin=_ORIGIN))
+        except Exception as problem:
+            return _refusal(problem)
+
+    def _entry(self, answers: Sequence[Answer]) -> AuditRecord:
+        stored = [answer for answer in answers if isinstance(answer, Indexed)]
+        refused = sorted({answer.code for answer in answers if not isinstance(answer, Indexed)})
+        count = len(answers) - len(stored)
+        detail = f"imported {len(stored)}" + (f", refused {count}: {', '.join(refused)}" if count else "")
+        studies = sorted({answer.study_uid for answer in stored})
+        patients = sorted({answer.patient_id for answer in stored})
+        return AuditRecord(
+            self.tenant, self.actor, "command-line", "instance.store", "success" if stored else "failure",
+            subject=" ".join(studies)[:256], patient_id=patients[0][:128] if patients else "", detail=detail,
+        )  # fmt: skip
+
+
+def _refusal(problem: Exception) -> ConsiliumError:
+    """Return what a file is answered when ``problem`` kept it from being stored."""
+    if isinstance(problem, ConsiliumError):
+        return problem
+    if isinstance(problem, TimeoutError):
+        return Unavailable("The archive did not answer in time. Import again: it goes on where it stood.")
+    if isinstance(problem, OSError):
+        return unreadable(problem)
+    log.error("import_failed", error=type(problem).__name__, exc_info=problem)
+    return Corrupt("The object can't be stored: an error of ours.")
