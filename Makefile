@@ -13,7 +13,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print 2>/dev/null)
 
-.PHONY: help run test check format lock bench bench-archive kill-archive fuzz web clean types openapi
+.PHONY: help run test check format lock bench bench-archive kill-archive web clean types openapi
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 

@@ -66,4 +66,13 @@ export type ShownCode =
   | 'not-archived'
   | 'not-a-picture'
   | 'query-invalid'
-  | 'render-busy';
+  | 'render-busy'
+  | 'hold-not-found'
+  | 'hold-released'
+  | 'instance-held'
+  | 'original-corrupt'
+  | 'quarantine-refused'
+  | 'removal-under-way'
+  | 'video-has-no-frames'
+  | 'video-unplayable'
+  | 'videos-full';

@@ -64,4 +64,13 @@ export const problemsZh: Record<ShownCode, string> = {
   'not-a-picture': '此对象没有可显示的图像。',
   'query-invalid': '检索条件不正确。',
   'render-busy': '等待渲染的图像过多，请稍后再试。',
+  'hold-not-found': '没有此保留标记。',
+  'hold-released': '此保留标记已被解除。',
+  'instance-held': '此对象已隔离，等待人工审核。',
+  'original-corrupt': '存储的对象已损坏，请联系管理员。',
+  'quarantine-refused': '隔离审核已拒绝此对象。',
+  'removal-under-way': '同一对象正在被移除，请几分钟后重新发送。',
+  'video-has-no-frames': '视频没有单帧，请取回视频本身。',
+  'video-unplayable': '此视频无法播放，请取回原始对象。',
+  'videos-full': '等待播放的视频过多，请稍后再试。',
 };
