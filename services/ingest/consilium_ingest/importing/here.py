@@ -14,11 +14,10 @@ from consilium_archive.writer import ArchiveWriter
 from consilium_core.errors import ConsiliumError, Corrupt, Unavailable
 from consilium_ingest.errors import ObjectTooLarge
 from consilium_ingest.importing.outcomes import Answer
-from consilium_ingest.importing.sources import Found, unreadable
+from consilium_ingest.importing.sources import IN_MEMORY_BYTES, Found, unreadable
 from consilium_platform.audit import AuditLog, AuditRecord
 
 log = structlog.get_logger()
-_IN_MEMORY_BYTES = 16 << 20  # a larger file is mapped: it does not go through memory
 _ORIGIN = Origin("import")
 
 
@@ -60,7 +59,7 @@ class StoreHere:
         if found.size_bytes > self.max_bytes:
             return ObjectTooLarge(f"An object may have at most {self.max_bytes} bytes.")
         try:
-            data = await asyncio.to_thread(found.path.read_bytes) if found.size_bytes <= _IN_MEMORY_BYTES else None
+            data = await asyncio.to_thread(found.path.read_bytes) if found.size_bytes <= IN_MEMORY_BYTES else None
             path = found.path if data is None else None
             return await self.writer.hold(Received(self.tenant, data, path, origin=_ORIGIN))
         except Exception as problem:

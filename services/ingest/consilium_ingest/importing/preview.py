@@ -26,7 +26,7 @@ from consilium_dicom.policy import Policy
 from consilium_dicom.validate import DecodeFrames
 from consilium_ingest.errors import ObjectTooLarge
 from consilium_ingest.importing.outcomes import Answer
-from consilium_ingest.importing.sources import Found, unreadable
+from consilium_ingest.importing.sources import IN_MEMORY_BYTES, Found, unreadable
 from consilium_platform.sql import Database
 
 
@@ -127,7 +127,9 @@ class Preview:
         if found.size_bytes > judging.max_bytes:
             return ObjectTooLarge(f"An object may have at most {judging.max_bytes} bytes.")
         try:
-            return prepare(Received(judging.tenant, None, found.path), judging.decode, judging.policy)
+            data = found.path.read_bytes() if found.size_bytes <= IN_MEMORY_BYTES else None
+            received = Received(judging.tenant, data, found.path if data is None else None)
+            return prepare(received, judging.decode, judging.policy)
         except ConsiliumError as refusal:
             return refusal
         except OSError as problem:

@@ -26,6 +26,8 @@ from consilium_ingest.importing.errors import (
 )
 from consilium_ingest.importing.zips import MAGIC, ZipBudget, ZipLimits, budget_of, members
 
+IN_MEMORY_BYTES = 16 << 20
+"""A larger file is mapped and does not go through memory; a smaller one is read, so that a medium taken out is an error, not a signal."""
 _HEAD_BYTES = 1024
 _HEADER_BYTES = 256 << 10
 _LARGEST_DICOMDIR = 256 << 20
