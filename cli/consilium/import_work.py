@@ -155,7 +155,8 @@ async def _open_here(ask: Ask) -> AsyncIterator[Target]:
     settings = PlatformSettings.load()
     async with AsyncExitStack() as stack:
         if settings.database_url is None:
-            settings = PlatformSettings.load(data_dir=data_folder(ask.data))
+            # a folder that is named is made when it is not there, as `consilium up` does
+            settings = PlatformSettings.load(data_dir=ask.data if ask.data is not None else data_folder(None))
             check_folder(settings.data_dir)
             if not ask.preview:
                 stack.enter_context(_locked(settings.data_dir))
