@@ -13,7 +13,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print 2>/dev/null)
 
-.PHONY: help run test check format lock bench bench-archive kill-archive web clean types openapi
+.PHONY: help run test check format lock bench bench-archive kill-archive fuzz web clean types openapi
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
@@ -36,6 +36,9 @@ bench-archive: $(STAMPS)/dev infra/make/orthanc.sh ## Measure the archive agains
 
 kill-archive: $(STAMPS)/dev ## Kill the archive under load 200 times and stop its servers; ARGS="--kills N --stop-s N --worlds embedded"
 	@$(BIN)/python loadtest/kill_archive.py $(ARGS)
+
+fuzz: $(STAMPS)/dev ## Break DICOM files for ten minutes; ARGS="--minutes N --seed N"
+	@$(BIN)/python loadtest/fuzz_dicom.py $(ARGS)
 
 format: $(STAMPS)/dev $(MODULES) ## Format Python and TypeScript in place
 	@$(BIN)/ruff check --quiet --fix cli libs services tests loadtest; $(BIN)/ruff format --quiet cli libs services tests loadtest

@@ -86,6 +86,12 @@ CATALOGUE: dict[str, Kind] = {
     "pixel-data-long": Kind(
         "V3", _W, "pixel data holds {actual} bytes, {expected} are needed", "像素数据多余：{actual}/{expected} 字节"
     ),
+    "bits-allocated-odd": Kind(
+        "V3",
+        DOES_NOT_MATCH,  # PS3.5 8.1.1
+        "{allocated} bits allocated is neither 1 nor a multiple of 8",
+        "分配位数 {allocated} 既不是 1 也不是 8 的倍数",
+    ),
     "bits-inconsistent": Kind(
         "V3",
         DOES_NOT_MATCH,

@@ -49,6 +49,8 @@ def _pixel_module(header: Header) -> Iterator[Finding]:
     ):
         if not value:
             yield finding("attribute-missing", tag_path, name=name)
+    if header.bits_allocated and header.bits_allocated != 1 and header.bits_allocated % 8:
+        yield finding("bits-allocated-odd", "(0028,0100)", allocated=header.bits_allocated)
     if header.number_of_frames is not None and header.number_of_frames < 1:
         yield finding("attribute-missing", "(0028,0008)", name="Number of Frames")
     if header.pixel_tag != 0x7FE00010:

@@ -53,7 +53,13 @@ def decode_stored(header: Header, frame: bytes) -> tuple[NDArray[Any], bool]:
         raise Undecodable(f"the {codec} frame cannot be decoded: {error}") from error
     if decoded.shape[:2] != (rows, columns):
         raise Undecodable(f"a frame of {decoded.shape[1]}x{decoded.shape[0]} in an object of {columns}x{rows}")
-    return decoded, not converted and _is_ybr(decoded, header)
+    held = decoded.shape[2] if decoded.ndim == 3 else 1
+    if header.samples_per_pixel and held != samples:
+        raise Undecodable(f"a frame of {held} samples per pixel in an object of {samples}")
+    ybr = not converted and _is_ybr(decoded, header)
+    if ybr and decoded.dtype != np.uint8:
+        raise Undecodable("YBR samples that are not unsigned 8 bit")
+    return decoded, ybr
 
 
 def _check_stated_size(codec: str, frame: bytes, rows: int, columns: int) -> None:
@@ -175,8 +181,6 @@ def _upsample_422(flat: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
 
 def to_rgb(ybr: NDArray[Any]) -> NDArray[Any]:
     """Return RGB from full range YBR of 8 bits (PS3.3 C.7.6.3.1.2, inverse)."""
-    if ybr.dtype != np.uint8:
-        raise Undecodable("YBR samples of more than 8 bits")
     swapped = np.ascontiguousarray(ybr[..., [0, 2, 1]])
     return np.asarray(cv2.cvtColor(swapped, cv2.COLOR_YCrCb2RGB))
 

@@ -109,6 +109,8 @@ def to_display(
     if header.photometric == "PALETTE COLOR":
         return apply_palette(samples, tables)
     if samples.ndim == 3:
+        if samples.shape[2] != 3:  # ARGB and CMYK are retired, two planes never were
+            raise Undecodable(f"an image of {samples.shape[2]} samples per pixel is no picture")
         return _to_8_bit(samples, header)
     tables = tables or PixelTables()
     look = tables.look(frame_number)
