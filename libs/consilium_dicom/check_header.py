@@ -118,11 +118,21 @@ def _charset(header: Header) -> Iterator[Finding]:
     elif charset.kind == "assumed":
         yield finding("charset-assumed", "(0008,0005)")
     for tag in charset.tags:
-        name = dictionary_description(tag) if not tag >> 16 & 1 else "a private text"
+        name = _words_for(tag)
         if tag in _IDENTITY_TEXTS:
             yield finding("charset-unsafe", tag_path(tag), name=name, stated=stated)
         else:
             yield finding("text-undecodable", tag_path(tag), name=name)
+
+
+def _words_for(tag: int) -> str:
+    """Return what a text element is called."""
+    if tag >> 16 & 1:
+        return "a private text"
+    try:
+        return dictionary_description(tag)
+    except KeyError:  # of no edition that we know, or of a sender that counts wrongly
+        return "an unknown text"
 
 
 def order_findings(header: Header, order: Order) -> Iterator[Finding]:

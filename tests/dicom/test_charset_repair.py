@@ -179,6 +179,15 @@ def test_an_unsafe_name_is_held_and_an_unsafe_description_only_warns() -> None:
     assert (run.verdict, {one.code for one in run.warnings}) == ("accept_with_warnings", {"text-undecodable"})
 
 
+def test_undecodable_text_of_no_known_element_is_a_warning_too() -> None:
+    unknown = b"\x0c\x00\x54\x4fLO\x04\x00\xc3\x28\xa0\xff"  # (000C,4F54) stands in no dictionary
+    before = b"\x10\x00\x10\x00PN"
+    data = object_with("ISO_IR 192", b"Wang^Da")
+    run = validate(data.replace(before, unknown + before, 1))
+    [found] = [one for one in run.warnings if one.code == "text-undecodable"]
+    assert found.tag_path == "(000C,4F54)" and run.verdict == "accept_with_warnings"
+
+
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
