@@ -20,7 +20,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from consilium_archive.errors import (
-    InstanceConflict,
     InstanceDoubtful,
     InstanceHeld,
     PatientMismatch,
@@ -84,16 +83,12 @@ class Quarantine:
         except (InstanceHeld, QuarantineRefused) as answer:
             return answer
 
-    async def conflicting(self, received: Received, refusal: InstanceConflict) -> Indexed:
-        """Return the archived instance if these bytes were released under a corrected identity; else raise ``refusal``."""
-        sha256 = await asyncio.to_thread(_digest, received)
+    async def released(self, tenant: str, sha256: str) -> Indexed | None:
+        """Return the archived instance if these bytes were released under a corrected identity."""
         try:
-            known = await self.decided(received.tenant, sha256)
+            return await self.decided(tenant, sha256)
         except (InstanceHeld, QuarantineRefused):
-            known = None
-        if known is None:
-            raise refusal
-        return known
+            return None
 
     async def decided(self, tenant: str, sha256: str) -> Indexed | None:
         """Return how known bytes are answered, None for new ones; raise InstanceHeld or QuarantineRefused."""
@@ -112,7 +107,7 @@ class Quarantine:
         if archived is None or archived.sha256 != row.released_sha256:
             return None
         at = archived.received_at if archived.received_at.tzinfo else archived.received_at.replace(tzinfo=UTC)
-        changed = archived.sha256 != row.sha256
+        changed = row.proposal is not None and archived.sha256 != row.sha256
         return Indexed(
             archived.study_uid, archived.series_uid, archived.sop_instance_uid, archived.sop_class_uid,
             json.loads(row.identity)["patient_id"], archived.sha256, archived.size_bytes, at, fresh=False,
@@ -215,11 +210,6 @@ def _row(received: Received, header: Header, sha256: str, size_bytes: int, doubt
         "held_at": datetime.now(UTC),
         "version": 1,
     }
-
-
-def _digest(received: Received) -> str:
-    with opened(received) as data:
-        return hashlib.sha256(data).hexdigest()
 
 
 def _look(received: Received) -> tuple[str, int, Header]:

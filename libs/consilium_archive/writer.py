@@ -1,7 +1,8 @@
 """The archive's one writer: received -> validated -> stored -> indexed, and only then acknowledged.
 
 CPU work runs in a bounded thread pool, bytes go to the object store (durable on return), and one task commits index rows in groups,
-so that many concurrent requests share a commit; what a sender wants written with it (its audit entry) goes into the same transaction.
+so that many concurrent requests share a commit; what a sender wants written with it (its audit entry) goes into the same transaction,
+or into one after it where an object met other bytes under its UID on the way and is compared first (``twins``).
 Whatever raises before the commit leaves at most an object that nobody refers to; sending again is always safe. Queues: at most
 ``queue_bound`` batches wait for a commit, further senders are told to come back.
 """
@@ -22,8 +23,9 @@ from consilium_archive.errors import InstanceConflict, InstanceDoubtful, Patient
 from consilium_archive.index import Outcome, decide, of_another_patient, stored_already
 from consilium_archive.prepare import prepare
 from consilium_archive.quarantine import Quarantine
-from consilium_archive.removal import Resend, doom, index_admitted
+from consilium_archive.removal import RemovalUnderWay, Resend, doom, index_admitted
 from consilium_archive.stages import Indexed, Received, Stored, Validated, original_key
+from consilium_archive.twins import Contested, Twins, contested, is_contested
 from consilium_core.errors import ConsiliumError, Corrupt, Exhausted, Unavailable
 from consilium_dicom.policy import DEFAULT_POLICY, Policy
 from consilium_dicom.validate import DecodeFrames
@@ -61,7 +63,6 @@ class WriterLimits:
     resend: Resend = "refuse"  # of an instance that retention removed
 
 
-_FOR_GOOD = (InstanceConflict, PatientMismatch)  # sent again, both are refused before their bytes are stored
 Also = Callable[[Session, Sequence[Outcome]], None]
 """What a sender wants written in the transaction that indexes its objects, knowing how each of them ended."""
 
@@ -89,6 +90,7 @@ class ArchiveWriter:
         self._blobs = blobs
         self._outbox = outbox
         self._quarantine = Quarantine(database, blobs, outbox)
+        self._twins = Twins(database, blobs)
         self._pool = Workers(limits.threads, "ingest")
         self._queue: asyncio.Queue[_Batch] = asyncio.Queue(limits.queue_bound)
 
@@ -115,15 +117,16 @@ class ArchiveWriter:
             return await self._put(held) if isinstance(held, Validated) else held
         except InstanceDoubtful as doubt:
             return await self._quarantine.take(received, doubt)
-        except InstanceConflict as refusal:
-            return await self._quarantine.conflicting(received, refusal)
+        except Contested as clash:
+            known = await self._quarantine.released(received.tenant, clash.valid.sha256)
+            return await self._twins.known(clash) if known is None else known
 
     def _hold_here(self, received: Received) -> Validated | Stored | Indexed:
         """Validate, look whether the instance is here already, and store it if that can be done here: one visit to a worker thread."""
         valid = prepare(received, self.limits.decode, self.limits.policy)
         known = self._database.query_here(partial(_known, valid=valid, policy=self.limits.policy))
         if known is not None:
-            return _settled(known)
+            return _known_answer(known, valid)
         if received.data is None or not isinstance(self._blobs, PutsHere):
             return valid
         key = original_key(received.tenant, valid.sha256)
@@ -140,7 +143,7 @@ class ArchiveWriter:
     async def keep(self, valid: Validated) -> Stored | Indexed:
         """Put the object's bytes into the store; an instance that is here already or can't be taken is answered at once."""
         known = await self._database.query(partial(_known, valid=valid, policy=self.limits.policy))
-        return await self._put(valid) if known is None else _settled(known)
+        return await self._put(valid) if known is None else _known_answer(known, valid)
 
     async def _put(self, valid: Validated) -> Stored:
         received = valid.received
@@ -170,11 +173,15 @@ class ArchiveWriter:
         async with asyncio.timeout(60):
             outcomes = await done
         answers = [await self._doubted(one, outcome) for one, outcome in zip(stored, outcomes, strict=True)]
-        await self._doom([one for one, answer in zip(stored, answers, strict=True) if isinstance(answer, _FOR_GOOD)])
+        ended = zip(stored, outcomes, answers, strict=True)
+        await self._doom([one for one, was, now in ended if _left_over(was, now)])
+        if also is not None and contested(outcomes):
+            async with asyncio.timeout(30):
+                await self._database.transact(lambda session: also(session, answers))
         return answers
 
     async def _doom(self, refused: Sequence[Stored]) -> None:
-        """Have the bytes removed that were stored before it turned out that they are refused for good."""
+        """Have the bytes removed that were stored and that no row will name: sent again, all of them are answered before that."""
         if not refused:
             return
 
@@ -189,7 +196,9 @@ class ArchiveWriter:
             log.warning("refused_bytes_left", error=type(problem).__name__)
 
     async def _doubted(self, stored: Stored, outcome: Outcome) -> Outcome:
-        """Send an object to quarantine whose study turned out to be another patient's, if the policy says so."""
+        """Send an object to quarantine whose study turned out to be another patient's, if the policy says so; compare contested ones."""
+        if is_contested(outcome):
+            return await self._twins.settle(stored, outcome)
         if not isinstance(outcome, PatientMismatch) or stored.validated.received.cleared:
             return outcome
         if "patient-mismatch" not in self.limits.policy.hold:
@@ -249,7 +258,7 @@ class ArchiveWriter:
             alone = await self._alone((stored,), None)
             outcomes.append(alone if isinstance(alone, ConsiliumError) else alone[0])
         also = batch.also
-        if also is not None:
+        if also is not None and not contested(outcomes):
             last = await self._alone((), lambda session, _: also(session, outcomes))
             if isinstance(last, ConsiliumError):
                 raise last
@@ -294,13 +303,13 @@ def _known(session: Session, valid: Validated, policy: Policy) -> Outcome | None
 
 
 def _index_batches(session: Session, group: Sequence[_Batch], resend: Resend) -> list[list[Outcome]]:
-    """Index all batches' objects, then write what their senders want written with them, by tenant."""
+    """Index all batches' objects, then write what their senders want written with them, by tenant (not yet of contested ones)."""
     stored = [one for batch in group for one in batch.stored]
     rest = iter(index_admitted(session, stored, resend) if stored else [])
     outcomes = [[next(rest) for _ in batch.stored] for batch in group]
     paired = list(zip(group, outcomes, strict=True))
     for batch, mine in sorted(paired, key=lambda pair: pair[0].tenant):
-        if batch.also is not None:
+        if batch.also is not None and not contested(mine):
             batch.also(session, mine)
     return outcomes
 
@@ -309,6 +318,20 @@ def _settled(outcome: Outcome) -> Indexed:
     if isinstance(outcome, ConsiliumError):
         raise outcome
     return outcome
+
+
+def _left_over(was: Outcome, now: Outcome) -> bool:
+    """Tell whether an object's bytes lie in the store though no row will name them, by what the index said and what it came to."""
+    if isinstance(was, RemovalUnderWay):
+        return isinstance(now, Indexed)
+    return isinstance(was, InstanceConflict) or isinstance(now, PatientMismatch)
+
+
+def _known_answer(known: Outcome, valid: Validated) -> Indexed:
+    """Return the instance that is here already; raise what keeps the object from being stored."""
+    if isinstance(known, InstanceConflict):
+        raise Contested(valid, known)
+    return _settled(known)
 
 
 def _fail(group: Sequence[_Batch], problem: ConsiliumError) -> None:

@@ -113,6 +113,15 @@ def scan(data: Buffer, *, to_pixels: bool = False) -> Scan:
     return Scan(buffer, meta, elements, encoding, syntax, at, has_preamble, inflated, end, truncated, mismatch)
 
 
+def dataset_offset(data: Buffer) -> int:
+    """Return where the data set of a file begins, of which ``data`` is the beginning; it is not looked at itself.
+
+    Raises ``DicomUnreadable`` if an element of the meta group goes on behind ``data``.
+    """
+    has_preamble = len(data) >= 132 and bytes(data[128:132]) == b"DICM"
+    return _scan_meta(data, 132 if has_preamble else 0, len(data))[1]
+
+
 def inflate(data: Buffer, at: int) -> Buffer:
     """Return the file's first ``at`` bytes and then its data set, which begins there, inflated (PS3.5 A.5, raw deflate).
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filewriter import dcmwrite
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset, read_preamble
+from pydicom.filewriter import dcmwrite, write_file_meta_info
 from pydicom.uid import ExplicitVRLittleEndian
 
 from consilium_core.ids import new_uid
@@ -48,6 +50,28 @@ def ct_instance(side: int = 512, seed: int = 1, **attributes: Any) -> bytes:
     out = BytesIO()
     dcmwrite(out, dataset, enforce_file_format=True)
     return out.getvalue()
+
+
+def with_meta(file: bytes, *, preamble: bytes | None = bytes(128), **elements: Any) -> bytes:
+    """Return the file with the same data set, byte for byte, behind another preamble (None: none, nor a prefix) and meta group.
+
+    ``elements`` by keyword override what stands in the meta group.
+    """
+    stream = BytesIO(file)
+    read_preamble(stream, force=True)
+    found = read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag >> 16 != 2)
+    meta = FileMetaDataset(found)
+    for keyword, value in {
+        "ImplementationClassUID": "1.2.3.4.5",
+        "ImplementationVersionName": "OTHER",
+        **elements,
+    }.items():
+        setattr(meta, keyword, value)
+    out = DicomBytesIO()
+    if preamble is not None:
+        out.write(preamble + b"DICM")
+    write_file_meta_info(out, meta)
+    return out.getvalue() + file[stream.tell() :]
 
 
 def uids_of(data: bytes) -> tuple[str, str, str]:

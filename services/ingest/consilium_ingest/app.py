@@ -16,7 +16,6 @@ from consilium_ingest.api_stow import StowDesk, stow_router
 from consilium_ingest.api_uploads import uploads_router
 from consilium_ingest.dimse.server import open_dimse
 from consilium_ingest.dimse.settings import DimseSettings
-from consilium_ingest.dimse.store import StoreDesk
 from consilium_ingest.quarantine.api import quarantine_router
 from consilium_ingest.quarantine.desk import QuarantineDesk
 from consilium_ingest.quarantine.rows import QuarantineRows
@@ -75,8 +74,7 @@ async def open_service(
         await stack.enter_async_context(running_care(care, storage.poll_s))
         app.include_router(storage_router(StorageDesk(platform.database, platform.audit, platform.settings.copy_store)))
         if dimse.port is not None:
-            desk = StoreDesk(writer, platform.database, platform.blobs)
-            app.state.dimse = await stack.enter_async_context(open_dimse(platform, dimse, desk, spool))
+            app.state.dimse = await stack.enter_async_context(open_dimse(platform, dimse, writer, spool))
         yield app
 
 

@@ -106,7 +106,7 @@ class UploadIngest:
     async def _store(self, known: Upload, part: Part) -> tuple[Receipt | None, dict[str, Any] | None]:
         """Return (receipt, None), (None, problem), or (None, None): try again later. Raises InstanceHeld."""
         try:
-            await self._assemble(known, part)
+            sha256 = await self._assemble(known, part)
             room_id, capture_id = known.facts.get("room_id", ""), known.facts.get("capture_id", "")
             origin = Origin("capture", room_id, capture_id, known.id, known.site_id)
             data = None if part.path is not None else part.memory
@@ -128,14 +128,14 @@ class UploadIngest:
             if self._again(known):
                 return None, None
             return None, _problem(known, Corrupt(_KEPT))
-        return _receipt(known, indexed), None
+        return _receipt(known, sha256, indexed), None
 
     def _again(self, known: Upload) -> bool:
         self._attempts[known.id] += 1
         return self._attempts[known.id] < _ATTEMPTS
 
-    async def _assemble(self, known: Upload, part: Part) -> None:
-        """Bring the segments together; raise ChecksumMismatch when the whole is not what the site announced."""
+    async def _assemble(self, known: Upload, part: Part) -> str:
+        """Bring the segments together, return their SHA-256; raise ChecksumMismatch when the whole is not what the site announced."""
         digest = hashlib.sha256()
         async for data in self.uploads.read(known.id):
             await asyncio.to_thread(digest.update, data)
@@ -147,6 +147,7 @@ class UploadIngest:
             raise ChecksumMismatch(
                 "The upload's bytes do not have the SHA-256 that was announced.", announced=announced
             )
+        return digest.hexdigest()
 
     async def _record(self, known: Upload, outcome: Any, study_uid: str, patient_id: str, detail: str) -> None:
         await self._audit.record(
@@ -168,9 +169,10 @@ class UploadIngest:
                 await self.uploads.forget(key)
 
 
-def _receipt(known: Upload, indexed: Indexed) -> Receipt:
+def _receipt(known: Upload, sha256: str, indexed: Indexed) -> Receipt:
+    """Return the site's receipt: for the bytes that it sent, though the instance may have come in another file before."""
     return Receipt(
-        upload_id=known.id, sha256=indexed.sha256, size_bytes=indexed.size_bytes, study_uid=indexed.study_uid,
+        upload_id=known.id, sha256=sha256, size_bytes=known.length, study_uid=indexed.study_uid,
         series_uid=indexed.series_uid, sop_instance_uid=indexed.sop_instance_uid, sop_class_uid=indexed.sop_class_uid,
         verdict="accept_with_warnings" if indexed.warnings else "accept", stored_at=indexed.received_at,
     )  # fmt: skip

@@ -60,6 +60,7 @@ export type ShownCode =
   // images
   | 'archive-busy'
   | 'archive-closing'
+  | 'comparison-unfinished'
   | 'frame-undecodable'
   | 'imaging-request-invalid'
   | 'not-acceptable'
@@ -71,6 +72,7 @@ export type ShownCode =
   | 'hold-released'
   | 'instance-held'
   | 'original-corrupt'
+  | 'original-unreadable'
   | 'quarantine-refused'
   | 'removal-under-way'
   | 'video-has-no-frames'

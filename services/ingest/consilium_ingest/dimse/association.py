@@ -254,7 +254,7 @@ class Association:
             return
         if operation == Operation.STORE:
             size = message.part.size if message.part is not None else 0
-            answer = await store(self._server.desk, message, self._trail)
+            answer = await store(self._server.writer, message, self._trail)
             measures.STORES.labels(f"{answer.status:04X}").inc()
             measures.STORE_SECONDS.observe(time.perf_counter() - started)
             if answer.status == SUCCESS:

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 
 import structlog
 
+from consilium_archive.writer import ArchiveWriter
 from consilium_core.errors import Conflict
 from consilium_ingest.dimse import measures
 from consilium_ingest.dimse.association import Association
 from consilium_ingest.dimse.errors import AssociationLimit
 from consilium_ingest.dimse.settings import DimseSettings
-from consilium_ingest.dimse.store import StoreDesk
 from consilium_ingest.spool import Spool
 from consilium_platform.http.refusals import Refusals
 from consilium_platform.platform import Platform
@@ -35,9 +35,9 @@ class DicomPortUnusable(Conflict):
 class DimseServer:
     """All associations of the process; open with ``open_dimse``."""
 
-    def __init__(self, platform: Platform, settings: DimseSettings, desk: StoreDesk, spool: Spool) -> None:
+    def __init__(self, platform: Platform, settings: DimseSettings, writer: ArchiveWriter, spool: Spool) -> None:
         self.settings = settings
-        self.desk = desk
+        self.writer = writer
         self.spool = spool
         self.audit = platform.audit
         self.refusals = Refusals(platform.audit, platform.clock)
@@ -97,10 +97,10 @@ class DimseServer:
 
 @asynccontextmanager
 async def open_dimse(
-    platform: Platform, settings: DimseSettings, desk: StoreDesk, spool: Spool
+    platform: Platform, settings: DimseSettings, writer: ArchiveWriter, spool: Spool
 ) -> AsyncIterator[DimseServer]:
     """Listen for the length of the block; at its end messages in hand are answered first."""
-    server = DimseServer(platform, settings, desk, spool)
+    server = DimseServer(platform, settings, writer, spool)
     loop = asyncio.get_running_loop()
     try:
         listener = await loop.create_server(

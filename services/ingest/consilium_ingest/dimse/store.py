@@ -5,11 +5,8 @@ Success is answered when the bytes are durable, the index row with its event is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import structlog
 
-from consilium_archive.errors import InstanceConflict
 from consilium_archive.index import Outcome
 from consilium_archive.stages import Indexed, Origin, Received
 from consilium_archive.writer import ArchiveWriter
@@ -17,12 +14,9 @@ from consilium_core.errors import ConsiliumError, Corrupt, Exhausted, Unavailabl
 from consilium_ingest.dimse.commands import Answer
 from consilium_ingest.dimse.errors import SpoolFailed
 from consilium_ingest.dimse.incoming import Message
-from consilium_ingest.dimse.same import stored_data_set
 from consilium_ingest.dimse.trail import Trail
 from consilium_ingest.spool import Part
 from consilium_ingest.stow import failure_reason
-from consilium_platform.blobs import BlobStore
-from consilium_platform.sql import Database
 
 log = structlog.get_logger()
 
@@ -31,23 +25,14 @@ CLASS_DIFFERS = 0xB007  # warning: the data set's SOP class is not the message's
 _ORIGIN = Origin("dimse")
 
 
-@dataclass(frozen=True)
-class StoreDesk:
-    """What storing needs of its room."""
-
-    writer: ArchiveWriter
-    database: Database
-    blobs: BlobStore
-
-
-async def store(desk: StoreDesk, message: Message, trail: Trail) -> Answer:
+async def store(writer: ArchiveWriter, message: Message, trail: Trail) -> Answer:
     """Store the message's object; return the answer. Only a cancellation raises."""
     outcome: Outcome
     if message.part is None:
         outcome = message.refusal or Corrupt("The object was lost: an error of ours.")
     else:
         try:
-            outcome = await _archive(desk, message.part, message.command.sop_instance_uid, trail)
+            outcome = await _archive(writer, message.part, message.command.sop_instance_uid, trail)
         except Exception as problem:
             outcome = _refusal(problem)
     if isinstance(outcome, Indexed):
@@ -57,35 +42,19 @@ async def store(desk: StoreDesk, message: Message, trail: Trail) -> Answer:
     return refused(outcome)
 
 
-async def _archive(desk: StoreDesk, part: Part, uid: str, trail: Trail) -> Outcome:
+async def _archive(writer: ArchiveWriter, part: Part, uid: str, trail: Trail) -> Outcome:
     """Take the object through all stages, its study's audit entry with it."""
     tenant = trail.peer.tenant
     await _finish(part)
     await trail.make_room()
     data = None if part.path is not None else part.memory
     received = Received(tenant, data, part.path, origin=_ORIGIN, sop_instance_uid=uid)
-    try:
-        held = await desk.writer.hold(received)
-        if not isinstance(held, Indexed):
-            [outcome] = await desk.writer.index_all([held], trail.opening)
-            return outcome
-    except InstanceConflict:
-        known = await _stored_before(desk, tenant, uid, part)
-        if known is None:
-            raise
-        held = known
+    held = await writer.hold(received)
+    if not isinstance(held, Indexed):
+        [outcome] = await writer.index_all([held], trail.opening)
+        return outcome
     await trail.known(held)
     return held
-
-
-async def _stored_before(desk: StoreDesk, tenant: str, uid: str, part: Part) -> Indexed | None:
-    """Return the stored instance that differs from this one only in its file's meta information, if that is so."""
-    try:
-        return await stored_data_set(desk.database, desk.blobs, tenant, uid, part)
-    except (
-        FileNotFoundError
-    ):  # the spool file was moved into the store by now: another sender was quicker with other bytes
-        return None
 
 
 async def _finish(part: Part) -> None:

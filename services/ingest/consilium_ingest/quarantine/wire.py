@@ -182,7 +182,7 @@ def released_out(indexed: Indexed, entry: Entry) -> ReleasedOut:
         series_uid=indexed.series_uid,
         sop_instance_uid=indexed.sop_instance_uid,
         sha256=indexed.sha256,
-        corrected=indexed.sha256 != entry.sha256,
+        corrected=entry.proposal is not None and indexed.sha256 != entry.sha256,
         entry=entry_out(entry),
     )
 
