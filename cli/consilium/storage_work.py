@@ -162,7 +162,7 @@ def print_status(tenant: str, data: Path | None) -> int:
     """Print the tenant's sums as JSON."""
 
     async def work(given: Opened) -> int:
-        say_json(await storage_summary(given.database, tenant))
+        say_json(await storage_summary(given.database, tenant, copies=given.stores.copy is not None))
         return 0
 
     return _run(data, work)
@@ -230,7 +230,7 @@ def run_scrub(data: Path | None, *, everything: bool, damaged: bool, as_json: bo
             say_json({"sound": report.sound, **report.wire()})
         else:
             say(
-                f"{report.objects} originals, {report.bytes} bytes: {report.missing} missing, {report.corrupt} corrupt, "
+                f"{report.objects} originals and held objects, {report.bytes} bytes: {report.missing} missing, {report.corrupt} corrupt, "
                 f"{report.repaired} repaired."
             )
             for one in report.open[:20]:
@@ -250,7 +250,8 @@ def run_reconcile(safe_age: str, data: Path | None, *, apply: bool, as_json: boo
         if as_json:
             say_json({**report.wire(), "bytes": asdict(removed) if removed else None})
         else:
-            for name, place in report.places.items():
+            held = {f"{name}, held objects": place for name, place in report.held.items()}
+            for name, place in (report.places | held).items():
                 say(
                     f"{name}: {place.rows} rows, {place.objects} objects: {place.missing_count} missing, "
                     f"{place.wrong_size_count} of another size, {place.orphan_count} orphans, {place.young} young"

@@ -1,4 +1,4 @@
-"""The long task that cares for the object store of a running archive: second copies are made, doomed bytes are removed.
+"""The long task that cares for the object store of a running archive: second copies of originals and held objects are made, doomed bytes are removed.
 
 Owned by ingest's composition root. Every process may run it: work is claimed by rows. Nothing is lost while none runs.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from consilium_archive.copies import Copier
+from consilium_archive.quarantine_copies import HELD
 from consilium_archive.removal import remove_doomed
 from consilium_core.clock import Clock
 from consilium_core.errors import ConsiliumError
@@ -31,14 +32,18 @@ class StorageCare:
         self._stores = stores
         self._clock = clock
         self._copier: Copier | None = None
+        self._held: Copier | None = None
         if stores.copy is not None:
             self._copier = Copier(database, stores.first, stores.copy, folder, clock, in_flight)
+            self._held = Copier(database, stores.first, stores.copy, folder, clock, in_flight, HELD)
 
     async def turn(self) -> None:
         """Do once what there is to do."""
         if self._copier is not None:
             await self._copier.feed()
             await self._copier.work()
+        if self._held is not None:
+            await self._held.work()
         await remove_doomed(self._database, self._stores, self._clock)
 
     async def run(self, poll_s: float) -> None:

@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from consilium_archive.damage import Kind, mark_damage
-from consilium_archive.stages import original_key
+from consilium_archive.stages import original_key, quarantine_key
 from consilium_archive.storage_tables import copy, mark
 from consilium_archive.tables import instance
 from consilium_core.clock import Clock
@@ -55,24 +55,45 @@ class OriginalCorrupt(Corrupt):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One original that is to be copied, claimed until its lease ends."""
+    """One original, or one held object, that is to be copied, claimed until its lease ends."""
 
     tenant: str
     sha256: str
     size_bytes: int
     attempts: int
+    held: bool = False
 
     @property
     def key(self) -> str:
         """Return where it lies in both places."""
-        return original_key(self.tenant, self.sha256)
+        return (quarantine_key if self.held else original_key)(self.tenant, self.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """Rows that wait for a copy: how they are claimed, and how an attempt's end is written (``done``: False if nobody wants it any more).
+
+    ``due`` looks without writing whether any waits: asked first, so that an empty queue never waits for the database's one writer.
+    """
+
+    claim: Callable[[Session, datetime, int], list[Wanted]]
+    done: Callable[[Session, Wanted, datetime], bool]
+    failed: Callable[[Session, Wanted, str, datetime], None]
+    due: Callable[[Session, datetime], bool]
 
 
 class Copier:
-    """Brings originals from the first place to the copy's; holds no resources of its own."""
+    """Brings originals (by another ``queue``: held objects) from the first place to the copy's; holds no resources of its own."""
 
     def __init__(
-        self, database: Database, first: BlobStore, second: BlobStore, folder: Path, clock: Clock, in_flight: int = 2
+        self,
+        database: Database,
+        first: BlobStore,
+        second: BlobStore,
+        folder: Path,
+        clock: Clock,
+        in_flight: int = 2,
+        queue: Queue | None = None,
     ) -> None:
         self._database = database
         self._first = first
@@ -80,6 +101,7 @@ class Copier:
         self._folder = folder
         self._clock = clock
         self._in_flight = in_flight
+        self._queue = queue or ORIGINALS
         self._seen = -1
 
     async def feed(self) -> int:
@@ -98,24 +120,29 @@ class Copier:
 
     async def work(self) -> int:
         """Copy what is due, until nothing is; return how many copies were made."""
-        made = 0
-        while claimed := await self._database.transact(partial(_claim, now=self._clock.now(), limit=self._in_flight)):
+        made, queue = 0, self._queue
+        while await self._database.query(lambda session: queue.due(session, self._clock.now())):
+            claimed = await self._database.transact(
+                lambda session: queue.claim(session, self._clock.now(), self._in_flight)
+            )
+            if not claimed:  # another process was quicker
+                break
             made += sum(await asyncio.gather(*(self.copy(wanted) for wanted in claimed)))
         return made
 
     async def copy(self, wanted: Wanted) -> bool:
         """Copy one original and write the outcome; return whether it is there now."""
         try:
-            async with asyncio.timeout(_lease_s(wanted.size_bytes)):
+            async with asyncio.timeout(lease_s(wanted.size_bytes)):
                 await copy_checked(self._first, self._second, wanted, self._folder)
         except (Unavailable, Exhausted, BlobNotFound, OriginalCorrupt, TimeoutError) as problem:
             code = problem.code if isinstance(problem, ConsiliumError) else "timeout"
             log.warning("copy_waits", key=wanted.key, code=code, attempts=wanted.attempts)
             COPIED.labels("failed").inc()
             again = self._clock.now() + timedelta(seconds=pause_s(wanted.attempts))
-            await self._database.transact(partial(_failed, wanted=wanted, code=code, again=again))
+            await self._database.transact(lambda session: self._queue.failed(session, wanted, code, again))
             return False
-        if not await self._database.transact(partial(_done, wanted=wanted, now=self._clock.now())):
+        if not await self._database.transact(lambda session: self._queue.done(session, wanted, self._clock.now())):
             await self._second.purge(wanted.key)  # removed under a retention rule while it was copied
             return False
         COPIED.labels("copied").inc()
@@ -127,7 +154,8 @@ def pause_s(attempts: int) -> float:
     return float(min(_FIRST_PAUSE_S * 2 ** min(attempts, 20), _LONGEST_PAUSE_S))
 
 
-def _lease_s(size_bytes: int) -> float:
+def lease_s(size_bytes: int) -> float:
+    """Return how long the copy of an object may take, seconds."""
     return 120 + size_bytes / (1 << 20)
 
 
@@ -191,12 +219,17 @@ def _remember(session: Session, before: datetime) -> None:
         session.execute(new.on_conflict_do_update(index_elements=["name"], set_={"value": settled}))
 
 
+def _any_due(session: Session, now: datetime) -> bool:
+    due = select(copy.c.sha256).where(copy.c.state == "wanted", copy.c.try_at <= now)
+    return session.execute(due.limit(1)).first() is not None
+
+
 def _claim(session: Session, now: datetime, limit: int) -> list[Wanted]:
     """Return originals that are due and now are this process's until their lease ends."""
     due = select(copy).where(copy.c.state == "wanted", copy.c.try_at <= now).order_by(copy.c.try_at).limit(limit)
     rows = session.execute(due.with_for_update(skip_locked=True)).all()
     for row in rows:
-        lease = now + timedelta(seconds=_lease_s(row.size_bytes) + 30)
+        lease = now + timedelta(seconds=lease_s(row.size_bytes) + 30)
         session.execute(
             update(copy).where(*_row(row.tenant_id, row.sha256)).values(try_at=lease, attempts=row.attempts + 1)
         )
@@ -218,6 +251,9 @@ def _failed(session: Session, wanted: Wanted, code: str, again: datetime) -> Non
     kinds: dict[str, Kind] = {OriginalCorrupt.code: "corrupt", BlobNotFound.code: "missing"}
     if code in kinds:
         mark_damage(session, wanted.tenant, wanted.sha256, "first", kinds[code])
+
+
+ORIGINALS = Queue(_claim, _done, _failed, _any_due)
 
 
 def want_again(session: Session, objects: Sequence[tuple[str, str]], now: datetime) -> None:

@@ -3,6 +3,7 @@
 - A row without its object, or with one of another size: marked as damage (``scrub`` repairs it from the copy).
 - An object without a row: a kill between store and index leaves it. Older than ``safe_age_s`` it is doomed (``removal``), never
   removed at once; younger ones may still be on their way into the index.
+- Held objects likewise (``held``), but one without an entry is only named: sent again it gets its entry (``reconcile_held``).
 - Segments of uploads that no upload knows, and unfinished writes, older than that: removed.
 - A study or series whose counts are not those of its instances: counted again.
 
@@ -23,6 +24,7 @@ from sqlalchemy.orm import Session
 
 from consilium_archive.burial import recount_study
 from consilium_archive.damage import Place
+from consilium_archive.reconcile_held import HeldCompare
 from consilium_archive.reconcile_place import PlaceCompare, PlaceReport
 from consilium_archive.tables import instance, series, study, upload_segment
 from consilium_core.clock import Clock
@@ -40,6 +42,7 @@ class ReconcileReport:
 
     applied: bool
     places: dict[str, PlaceReport] = field(default_factory=dict)
+    held: dict[str, PlaceReport] = field(default_factory=dict)
     wrong_counts: list[dict[str, str]] = field(default_factory=list)
     lost_segments: int = 0
     unfinished: int = 0
@@ -47,7 +50,7 @@ class ReconcileReport:
     @property
     def damaged(self) -> bool:
         """Tell whether a row has no whole object: what only a repair mends."""
-        return any(one.missing_count or one.wrong_size_count for one in self.places.values())
+        return any(one.missing_count or one.wrong_size_count for one in (*self.places.values(), *self.held.values()))
 
     @property
     def clean(self) -> bool:
@@ -77,6 +80,8 @@ class Reconciler:
             if store is not None:
                 compare = PlaceCompare(self._database, place, store, self._clock, self._safe_age_s, apply)
                 report.places[place] = await compare.run()
+                held = HeldCompare(self._database, place, store, self._clock, self._safe_age_s, apply)
+                report.held[place] = await held.run()
         await self._counts(report)
         await self._segments(report)
         for _, store in places:

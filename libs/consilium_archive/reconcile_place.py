@@ -11,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from typing import ClassVar
 
 from sqlalchemy import collate, select
 from sqlalchemy.orm import Session
@@ -50,7 +51,7 @@ class PlaceReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class ExpectedRow:
     """One original as the index names it."""
 
     tenant: str
@@ -70,26 +71,37 @@ class PlaceCompare:
     safe_age_s: float
     apply: bool
     found: PlaceReport = field(default_factory=PlaceReport)
+    prefix: ClassVar[str] = ORIGINALS
+
+    @staticmethod
+    def tenants(session: Session) -> list[str]:
+        """Return the tenants that the index knows."""
+        return list(session.scalars(select(study.c.tenant_id).distinct().order_by(study.c.tenant_id)))
+
+    @staticmethod
+    def key(row: ExpectedRow) -> str:
+        """Return where a row's object is to lie."""
+        return original_key(row.tenant, row.sha256)
 
     async def run(self) -> PlaceReport:
         """Compare every tenant that the store or the index knows."""
         seen: set[str] = set()
-        async with aclosing(self.store.entries(ORIGINALS)) as entries:
+        async with aclosing(self.store.entries(self.prefix)) as entries:
             entry = await anext(entries, None)
             while entry is not None:
                 tenant = _named(entry.key)[0]
                 seen.add(tenant)
                 entry = await self._tenant(tenant, entry, entries)
-        for tenant in await self.database.query(_tenants):
+        for tenant in await self.database.query(self.tenants):
             if tenant not in seen:
-                async with aclosing(self._rows(tenant)) as rows:
+                async with aclosing(self.rows(tenant)) as rows:
                     async for row in rows:
                         await self._absent(row)
         return self.found
 
     async def _tenant(self, tenant: str, entry: Entry | None, entries: AsyncGenerator[Entry]) -> Entry | None:
         """Merge one tenant's objects and rows; return the first object of the next tenant."""
-        async with aclosing(self._rows(tenant)) as rows:
+        async with aclosing(self.rows(tenant)) as rows:
             row = await anext(rows, None)
             while entry is not None and _named(entry.key)[0] == tenant:
                 self.found.objects += 1
@@ -100,17 +112,17 @@ class PlaceCompare:
                 if row is not None and row.sha256 == sha256:
                     self.found.rows += 1
                     if entry.size_bytes != row.size_bytes:
-                        await self._bad(row, "corrupt")
+                        await self.bad(row, "corrupt")
                     row = await anext(rows, None)
                 else:
-                    await self._stray(entry, tenant, sha256)
+                    await self.stray(entry, tenant, sha256)
                 entry = await anext(entries, None)
             while row is not None:
                 await self._absent(row)
                 row = await anext(rows, None)
         return entry
 
-    async def _rows(self, tenant: str) -> AsyncGenerator[_Row]:
+    async def rows(self, tenant: str) -> AsyncGenerator[ExpectedRow]:
         """Yield the tenant's originals that are to be in the place, in the order of their keys; the database sorts."""
         name = instance.c.sha256 if self.database.is_sqlite else collate(instance.c.sha256, "C")
         asked = select(instance.c.sha256, instance.c.size_bytes, instance.c.sop_instance_uid)
@@ -121,34 +133,39 @@ class PlaceCompare:
         async with self.database.read() as session:
             result = await session.stream(asked.order_by(name), execution_options={"yield_per": _PAGE})
             async for one in result:
-                yield _Row(tenant, one.sha256, one.size_bytes, one.sop_instance_uid)
+                yield ExpectedRow(tenant, one.sha256, one.size_bytes, one.sop_instance_uid)
 
-    async def _absent(self, row: _Row) -> None:
+    async def _absent(self, row: ExpectedRow) -> None:
         """A row whose object was not listed: look again, at the object and at the row."""
         self.found.rows += 1
         try:
-            size = await self.store.size(original_key(row.tenant, row.sha256))
+            size = await self.store.size(self.key(row))
         except BlobNotFound:
-            await self._bad(row, "missing")
+            await self.bad(row, "missing")
         else:
             if size != row.size_bytes:
-                await self._bad(row, "corrupt")
+                await self.bad(row, "corrupt")
 
-    async def _bad(self, row: _Row, kind: Kind) -> None:
+    async def bad(self, row: ExpectedRow, kind: Kind) -> None:
+        """A row whose object is missing or of another size."""
         named = partial(_indexed, tenant=row.tenant, uid=row.sop_instance_uid, sha256=row.sha256)
         if not await self.database.query(named):
             return  # removed under a retention rule meanwhile
-        shown = self.found.missing if kind == "missing" else self.found.wrong_size
-        if len(shown) < _SHOWN:
-            shown.append({"tenant": row.tenant, "sop_instance_uid": row.sop_instance_uid, "sha256": row.sha256})
-        self.found.missing_count += kind == "missing"
-        self.found.wrong_size_count += kind == "corrupt"
+        self.count(row, kind)
         if self.apply:
             await self.database.transact(
                 partial(mark_damage, tenant=row.tenant, sha256=row.sha256, place=self.place, kind=kind)
             )
 
-    async def _stray(self, entry: Entry, tenant: str, sha256: str) -> None:
+    def count(self, row: ExpectedRow, kind: Kind) -> None:
+        """Name a row without a whole object."""
+        shown = self.found.missing if kind == "missing" else self.found.wrong_size
+        if len(shown) < _SHOWN:
+            shown.append({"tenant": row.tenant, "sop_instance_uid": row.sop_instance_uid, "sha256": row.sha256})
+        self.found.missing_count += kind == "missing"
+        self.found.wrong_size_count += kind == "corrupt"
+
+    async def stray(self, entry: Entry, tenant: str, sha256: str) -> None:
         """An object that no row names: on its way, being removed, or an orphan."""
         if entry.modified > self.clock.now() - timedelta(seconds=self.safe_age_s):
             self.found.young += 1
@@ -162,7 +179,7 @@ class PlaceCompare:
         if await self.database.query(partial(_indexed, tenant=tenant, uid=uid, sha256=sha256)):
             self.found.young += 1  # indexed since the rows were read, or a copy that is not marked yet
             return
-        self._tell(entry.key)
+        self.tell(entry.key)
         if self.apply:
             await self.database.transact(
                 partial(doom, tenant=tenant, sha256=sha256, sop_instance_uid=uid, cause="orphan")
@@ -170,11 +187,12 @@ class PlaceCompare:
             self.found.doomed += 1
 
     async def _strange(self, key: str) -> None:
-        self._tell(key)
+        self.tell(key)
         if self.apply:
             await self.store.purge(key)
 
-    def _tell(self, key: str) -> None:
+    def tell(self, key: str) -> None:
+        """Name an orphan."""
         self.found.orphan_count += 1
         if len(self.found.orphans) < _SHOWN:
             self.found.orphans.append(key)
@@ -195,10 +213,6 @@ def _named(key: str) -> tuple[str, str]:
     """Return (tenant, SHA-256) of an original's key; what is no such key names no row."""
     parts = key.split("/")
     return parts[1], parts[-1].removesuffix(".dcm")
-
-
-def _tenants(session: Session) -> list[str]:
-    return list(session.scalars(select(study.c.tenant_id).distinct().order_by(study.c.tenant_id)))
 
 
 def _indexed(session: Session, tenant: str, uid: str, sha256: str) -> bool:

@@ -1,7 +1,8 @@
 """Scrubbing: originals are read back and hashed, a share of them each time, in both places; what is bad is repaired from the other.
 
 A run goes on where the last one ended, by the index's order, and round again; a kill costs the last page at most. A place that does not
-answer ends the run (nothing is called missing because the network was): what was looked at stays looked at.
+answer ends the run (nothing is called missing because the network was): what was looked at stays looked at. Held objects are looked at in the
+same way, each run at those of another share by their SHA-256.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from sqlalchemy.orm import Session
 
 from consilium_archive.copies import Wanted, copy_checked, want_again
 from consilium_archive.damage import Kind, Place, mark_damage, mark_sound
+from consilium_archive.quarantine_copies import held_page, is_expired, mark_held, want_held_again, wanted_of
 from consilium_archive.storage_tables import copy, damage, mark, scrub_run
 from consilium_archive.tables import instance
 from consilium_core.clock import Clock
@@ -61,11 +64,12 @@ class ScrubReport:
 
 @dataclass(frozen=True, slots=True)
 class _Original:
-    """One row of the index (id 0: known by its copy's row only), and whether a copy of it is to be there."""
+    """One row of the index (id 0: known by its copy's row only) or of the quarantine, and whether a copy of it is to be there."""
 
     id: int
     wanted: Wanted
     copied: bool
+    held_at: datetime | None = None
 
 
 class Scrubber:
@@ -90,6 +94,8 @@ class Scrubber:
             await self._look_at(page, report)
             after, left = (page[-1].id if page else 0), left - len(page)
             await self._database.transact(partial(_advance, run=run, at=after, report=report))
+        await self._held(report, run=run, shares=shares)
+        await self._database.transact(partial(_advance, run=run, at=after, report=report))
         await self._database.transact(partial(_end, run=run, now=self._clock.now()))
         return report
 
@@ -99,7 +105,17 @@ class Scrubber:
         while page := await self._database.query(partial(_damaged, after=after)):
             after = (page[-1].wanted.tenant, page[-1].wanted.sha256)
             await self._look_at(page, report)
+        await self._held(report, damaged=True)
         return report
+
+    async def _held(self, report: ScrubReport, *, run: int = 0, shares: int = 1, damaged: bool = False) -> None:
+        """Look at one share of the held objects: runs are numbered one after the other, so ``shares`` of them see all."""
+        after = ""
+        while rows := await self._database.query(partial(held_page, after=after, damaged=damaged)):
+            after = rows[-1].id
+            mine = [row for row in rows if int(row.sha256[:8], 16) % shares == run % shares]
+            page = [_Original(0, wanted_of(row), row.copy_state == "copied", row.held_at) for row in mine]
+            await self._look_at(page, report)
 
     async def _look_at(self, page: Sequence[_Original], report: ScrubReport) -> None:
         for first in range(0, len(page), _IN_FLIGHT):
@@ -114,6 +130,9 @@ class Scrubber:
         places: list[tuple[Place, BlobStore]] = [("first", self._stores.first)]
         if self._stores.copy is not None and original.copied:
             places.append(("copy", self._stores.copy))
+        if original.held_at is not None:
+            now, at = self._clock.now(), original.held_at
+            places = [(place, store) for place, store in places if not is_expired(store, at, now)]
         found = {place: await self._state(store, wanted) for place, store in places}
         report.objects += 1
         report.bytes += wanted.size_bytes
@@ -138,6 +157,8 @@ class Scrubber:
 
     async def _still_wanted(self, original: _Original) -> bool:
         wanted = original.wanted
+        if wanted.held:
+            return True  # entries are never removed
         row = (copy.c.tenant_id == wanted.tenant) & (copy.c.sha256 == wanted.sha256)
         there = (
             select(instance.c.id).where(instance.c.id == original.id)
@@ -147,7 +168,25 @@ class Scrubber:
         return await self._database.query(lambda session: session.execute(there).first()) is not None
 
     async def _sound(self, wanted: Wanted, place: Place) -> None:
-        await self._database.transact(partial(mark_sound, tenant=wanted.tenant, sha256=wanted.sha256, place=place))
+        if wanted.held:
+            work = partial(mark_held, wanted=wanted, place=place, kind=None)
+        else:
+            work = partial(mark_sound, tenant=wanted.tenant, sha256=wanted.sha256, place=place)
+        await self._database.transact(work)
+
+    async def _damaged(self, wanted: Wanted, place: Place, kind: Kind) -> None:
+        if wanted.held:
+            work = partial(mark_held, wanted=wanted, place=place, kind=kind)
+        else:
+            work = partial(mark_damage, tenant=wanted.tenant, sha256=wanted.sha256, place=place, kind=kind)
+        await self._database.transact(work)
+
+    async def _want_again(self, wanted: Wanted) -> None:
+        now = self._clock.now()
+        if wanted.held:
+            await self._database.transact(partial(want_held_again, wanted=wanted, now=now))
+        else:
+            await self._database.transact(partial(want_again, objects=[(wanted.tenant, wanted.sha256)], now=now))
 
     async def _mend(
         self, wanted: Wanted, place: Place, store: BlobStore, found: dict[Place, Kind | None], report: ScrubReport
@@ -155,9 +194,7 @@ class Scrubber:
         """Remember the damage; put the object there again from the other place if that one is whole."""
         kind = found[place] or "missing"
         log.error("original_damaged", place=place, kind=kind, key=wanted.key)
-        await self._database.transact(
-            partial(mark_damage, tenant=wanted.tenant, sha256=wanted.sha256, place=place, kind=kind)
-        )
+        await self._damaged(wanted, place, kind)
         source = self._stores.copy if place == "first" else self._stores.first
         other: Place = "copy" if place == "first" else "first"
         if source is not None and found.get(other, "missing") is None:
@@ -170,10 +207,10 @@ class Scrubber:
                 report.repaired += 1
                 return
         if place == "copy":
-            again = [(wanted.tenant, wanted.sha256)]
-            await self._database.transact(partial(want_again, objects=again, now=self._clock.now()))
+            await self._want_again(wanted)
         if len(report.open) < _SHOWN:
-            report.open.append({"tenant": wanted.tenant, "sha256": wanted.sha256, "place": place, "kind": kind})
+            told = {"tenant": wanted.tenant, "sha256": wanted.sha256, "place": place, "kind": kind}
+            report.open.append(told | ({"key": wanted.key} if wanted.held else {}))
 
 
 # -- rows ----------------------------------------------------------------------------------------------------------

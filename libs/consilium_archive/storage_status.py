@@ -1,4 +1,4 @@
-"""How the originals of a tenant stand in both places: per study and instance, and in sum."""
+"""How the originals of a tenant stand in both places: per study and instance, and in sum; held objects in sum."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
 from consilium_archive.errors import NotArchived
+from consilium_archive.quarantine_table import quarantine
 from consilium_archive.storage_tables import copy, damage, hold, removal, scrub_run, tombstone
 from consilium_archive.tables import instance, study
 from consilium_core.clock import iso
@@ -112,12 +113,12 @@ def _iso(at: datetime | None) -> str | None:
     return iso(at if at.tzinfo else at.replace(tzinfo=UTC))
 
 
-async def storage_summary(database: Database, tenant: str) -> dict[str, Any]:
-    """Return the tenant's sums; the last scrub is the whole store's, it knows no tenant."""
-    return await database.query(partial(_summary, tenant=tenant))
+async def storage_summary(database: Database, tenant: str, *, copies: bool = True) -> dict[str, Any]:
+    """Return the tenant's sums; the last scrub is the whole store's, it knows no tenant. ``copies``: whether a second place is set."""
+    return await database.query(partial(_summary, tenant=tenant, second=copies))
 
 
-def _summary(session: Session, tenant: str) -> dict[str, Any]:
+def _summary(session: Session, tenant: str, *, second: bool) -> dict[str, Any]:
     counts = select(func.count(), func.coalesce(func.sum(study.c.instance_count), 0)).where(study.c.tenant_id == tenant)
     studies, instances = session.execute(counts).one()
     by_state = select(
@@ -143,9 +144,35 @@ def _summary(session: Session, tenant: str) -> dict[str, Any]:
             "failing": session.scalar(failing) or 0,
         },
         "damage": [{"place": row[0], "kind": row[1], "objects": row[2]} for row in session.execute(open_damage)],
+        "held": _held(session, tenant, second=second),
         "removals_under_way": session.scalar(leaving) or 0,
         "holds": session.scalar(holds) or 0,
         "last_scrub": _scrub(last) if last is not None else None,
+    }
+
+
+def _held(session: Session, tenant: str, *, second: bool) -> dict[str, Any]:
+    """Return the sums of the quarantine's objects, decided ones included: their bytes are kept."""
+    mine = quarantine.c.tenant_id == tenant
+    copied = quarantine.c.copy_state == "copied"
+    bytes_ = func.coalesce(func.sum(quarantine.c.size_bytes), 0)
+    counted = session.execute(select(copied, func.count(), bytes_).where(mine).group_by(copied)).all()
+    there, waiting = ([row for row in counted if bool(row[0]) is state] for state in (True, False))
+    failing = select(func.count()).where(mine, ~copied, quarantine.c.copy_problem != "")
+    bad = [
+        {"place": place, "kind": row[0], "objects": row[1]}
+        for place, column in (("first", quarantine.c.first_damage), ("copy", quarantine.c.copy_damage))
+        for row in session.execute(select(column, func.count()).where(mine, column != "").group_by(column))
+    ]
+    return {
+        "objects": sum(row[1] for row in counted),
+        "copies": {
+            "copied": sum(row[1] for row in there),
+            "copied_bytes": int(sum(row[2] for row in there)),
+            "waiting": sum(row[1] for row in waiting) if second else 0,
+            "failing": session.scalar(failing) or 0,
+        },
+        "damage": bad,
     }
 
 

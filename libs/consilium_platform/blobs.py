@@ -2,7 +2,7 @@
 
 ``put`` returns when the object is durable: folder objects are written beside, synced, renamed, and the directory synced; S3 objects
 are there when the store has confirmed the PUT. Keys are relative paths of ``[A-Za-z0-9._-]`` segments. With a second place set
-(``CONSILIUM_PLATFORM_COPY_*``) reads of originals fall back to it (``blobs_fallback``); writing to it is the archive's copier's work.
+(``CONSILIUM_PLATFORM_COPY_*``) reads of originals and held objects fall back to it (``blobs_fallback``); writing to it is the archive's copier's work.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class BlobStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """The places that hold originals: the first, which every write goes to, and the copy's, where one is set."""
+    """The places that hold originals and held objects: the first, which every write goes to, and the copy's, where one is set."""
 
     first: BlobStore
     copy: BlobStore | None = None
@@ -120,6 +120,16 @@ class PutsHere(Protocol):
 
     def put_here(self, key: str, data: Bytes) -> None:
         """Store the object; durable on return. Blocks."""
+        ...
+
+
+@runtime_checkable
+class Expires(Protocol):
+    """A store that may have been told to expire held objects by itself."""
+
+    @property
+    def quarantine_days(self) -> int:
+        """Return after how many days; 0: never."""
         ...
 
 

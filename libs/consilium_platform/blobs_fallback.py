@@ -1,4 +1,4 @@
-"""Two places behind one store: everything is written to the first, originals are read from the copy when the first fails or misses.
+"""Two places behind one store: everything is written to the first, originals and held objects are read from the copy when it fails or misses.
 
 Every read that the copy had to serve is counted (``consilium_blobs_fallback_total``) and logged. After the first place did not answer
 it is left alone for some seconds, so that readers do not each wait for its time limit. Both places belong to who opened them.
@@ -20,7 +20,7 @@ from consilium_platform.blobs import BlobNotFound, BlobStore, BlobsUnavailable, 
 log = structlog.get_logger()
 T = TypeVar("T")
 FALLBACKS = Counter("consilium_blobs_fallback_total", "Reads that the second copy served.", ["reason"])
-COPIED = "originals/"
+COPIED = ("originals/", "quarantine/")  # both have second copies
 _AVOID_S = 5.0
 _LOG_EVERY_S = 10.0
 

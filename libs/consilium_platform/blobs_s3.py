@@ -49,6 +49,11 @@ class S3Blobs:
         self._bucket = place.bucket
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="s3")
 
+    @property
+    def quarantine_days(self) -> int:
+        """Return after how many days the bucket's lifecycle expires held objects; 0: never."""
+        return self.place.quarantine_days
+
     async def put(self, key: str, data: Bytes, content_type: str = "application/octet-stream") -> None:
         """PUT the object; S3 answers when it is durable."""
         check_key(key)

@@ -98,7 +98,7 @@ class PlatformSettings(RoomSettings):
         default=30, ge=0, description="The bucket expires uploads/ after that, days; 0: never."
     )
     s3_quarantine_days: int = Field(
-        default=0, ge=0, description="The bucket expires quarantine/ after that, days; 0: never."
+        default=0, ge=0, description="The buckets of both places expire quarantine/ after that, days; 0: never."
     )
     copy_store: Literal["none", "folder", "s3"] = Field(default="none", description="Where second copies are kept.")
     copy_dir: Path | None = Field(default=None, description="Folder of the second copies; unset: data_dir/copies.")
@@ -140,11 +140,11 @@ class PlatformSettings(RoomSettings):
 
     @property
     def copy_place(self) -> S3Place:
-        """Return the bucket of the second copies: only originals lie there."""
+        """Return the bucket of the second copies: originals and held objects lie there."""
         return S3Place(
             self.copy_s3_endpoint, self.copy_s3_bucket, self.copy_s3_region, self.copy_s3_access_key,
             self.copy_s3_secret_key, self.copy_s3_versioning, self.copy_s3_object_lock_days, self.s3_object_lock_mode,
-            uploads_days=0,
+            uploads_days=0, quarantine_days=self.s3_quarantine_days,
         )  # fmt: skip
 
     @property

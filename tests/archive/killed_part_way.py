@@ -10,11 +10,11 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from consilium_archive import copies
-from consilium_archive.copies import Copier
+from consilium_archive.copies import ORIGINALS, Copier
 from consilium_archive.stages import Received
 from consilium_archive.writer import open_writer
 from consilium_core.clock import SystemClock
@@ -40,9 +40,9 @@ async def main(folder: Path, point: str) -> None:
             await writer.hold(Received("demo", ct_instance(side=8)))
             die()
         assert platform.stores.copy is not None
-        copier = Copier(platform.database, platform.stores.first, platform.stores.copy, folder, SystemClock())
+        dying, places = replace(ORIGINALS, done=die), platform.stores
+        copier = Copier(platform.database, places.first, platform.stores.copy, folder, SystemClock(), queue=dying)
         await copier.feed()
-        copies._done = die
         await copier.work()
 
 

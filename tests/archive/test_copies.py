@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from sqlalchemy import delete, select, update
 
-from consilium_archive.copies import Copier, pause_s
+from consilium_archive.copies import ORIGINALS, Copier, pause_s
 from consilium_archive.stages import Indexed, Received, original_key
 from consilium_archive.storage_status import storage_summary, study_storage
 from consilium_archive.storage_tables import copy, mark
@@ -117,7 +118,7 @@ async def test_a_kill_between_the_copy_and_its_mark_is_made_good_by_copying_agai
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr("consilium_archive.copies._done", killed)
+        patched.setattr(copier, "_queue", replace(ORIGINALS, done=killed))
         with pytest.raises(Killed):
             await copier.work()
     assert await second.size(key(stored)) == stored.size_bytes

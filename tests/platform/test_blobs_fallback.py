@@ -94,7 +94,14 @@ async def test_what_neither_place_has_is_not_found(tmp_path: Path) -> None:
             [chunk async for chunk in blobs.get_stream(KEY)]
 
 
-async def test_only_originals_fall_back_and_only_the_first_place_is_written(tmp_path: Path) -> None:
+async def test_held_objects_fall_back_too(tmp_path: Path) -> None:
+    key = "quarantine/demo/ab/abc.dcm"
+    async with two(tmp_path) as (first, copy, blobs, _clock):
+        await copy.put(key, b"held")
+        assert (await blobs.get(key), await blobs.size(key), await first.list("")) == (b"held", 4, [])
+
+
+async def test_only_what_has_copies_falls_back_and_only_the_first_place_is_written(tmp_path: Path) -> None:
     async with two(tmp_path) as (first, copy, blobs, _clock):
         await copy.put("uploads/1", b"x")
         with pytest.raises(BlobNotFound):

@@ -2335,6 +2335,17 @@ export interface components {
             detail?: components["schemas"]["ValidationError"][];
         };
         /**
+         * HeldSums
+         * @description The quarantine's objects of a tenant, decided ones included.
+         */
+        HeldSums: {
+            copies: components["schemas"]["CopySums"];
+            /** Damage */
+            damage: components["schemas"]["DamageSum"][];
+            /** Objects */
+            objects: number;
+        };
+        /**
          * HistoryEntry
          * @description One transition.
          */
@@ -3221,7 +3232,7 @@ export interface components {
         };
         /**
          * StorageSummary
-         * @description How the tenant's originals stand. ``copy_store``: where second copies are kept.
+         * @description How the tenant's originals and held objects stand. ``copy_store``: where second copies are kept.
          */
         StorageSummary: {
             copies: components["schemas"]["CopySums"];
@@ -3232,6 +3243,7 @@ export interface components {
             copy_store: "none" | "folder" | "s3";
             /** Damage */
             damage: components["schemas"]["DamageSum"][];
+            held: components["schemas"]["HeldSums"];
             /** Holds */
             holds: number;
             /** Instances */

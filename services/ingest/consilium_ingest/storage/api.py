@@ -47,7 +47,7 @@ def storage_router(desk: StorageDesk) -> APIRouter:
     @router.get("/storage")
     async def summary(response: Response, who: Principal = Depends(reader)) -> StorageSummary:
         response.headers["Cache-Control"] = "no-store"
-        sums = await storage_summary(desk.database, who.tenant)
+        sums = await storage_summary(desk.database, who.tenant, copies=desk.copy_store != "none")
         return StorageSummary.model_validate({"copy_store": desk.copy_store, **sums})
 
     @router.get("/storage/studies/{study_uid}")

@@ -39,14 +39,23 @@ class ScrubRun(BaseModel):
     repaired: int
 
 
+class HeldSums(BaseModel):
+    """The quarantine's objects of a tenant, decided ones included."""
+
+    objects: int
+    copies: CopySums
+    damage: list[DamageSum]
+
+
 class StorageSummary(BaseModel):
-    """How the tenant's originals stand. ``copy_store``: where second copies are kept."""
+    """How the tenant's originals and held objects stand. ``copy_store``: where second copies are kept."""
 
     copy_store: Literal["none", "folder", "s3"]
     studies: int
     instances: int
     copies: CopySums
     damage: list[DamageSum]
+    held: HeldSums
     removals_under_way: int
     holds: int
     last_scrub: ScrubRun | None
