@@ -33,17 +33,8 @@ spec:
         prometheus.io/path: /metrics
     spec:
       serviceAccountName: {{ include "consilium.name" .root }}-{{ .component }}
-      automountServiceAccountToken: false
-      enableServiceLinks: false  # Kubernetes' own CONSILIUM_..._PORT variables would be unknown settings
+      {{- include "consilium.podBasics" .root | nindent 6 }}
       terminationGracePeriodSeconds: 30
-      securityContext:
-        {{- include "consilium.podSecurity" . | nindent 8 }}
-      {{- with .root.Values.image.pullSecrets }}
-      imagePullSecrets:
-        {{- range . }}
-        - name: {{ . | quote }}
-        {{- end }}
-      {{- end }}
       {{- if not .single }}
       topologySpreadConstraints:
         - maxSkew: 1
