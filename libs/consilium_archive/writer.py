@@ -124,7 +124,7 @@ class ArchiveWriter:
     def _hold_here(self, received: Received) -> Validated | Stored | Indexed:
         """Validate, look whether the instance is here already, and store it if that can be done here: one visit to a worker thread."""
         valid = prepare(received, self.limits.decode, self.limits.policy)
-        known = self._database.query_here(partial(_known, valid=valid, policy=self.limits.policy))
+        known = self._database.glance_here(partial(_known, valid=valid, policy=self.limits.policy))
         if known is not None:
             return _known_answer(known, valid)
         if received.data is None or not isinstance(self._blobs, PutsHere):

@@ -122,6 +122,11 @@ class Database:
         with _translated(), self._session("BEGIN") as session:
             return work(session)
 
+    def glance_here(self, work: Callable[[Session], T]) -> T:
+        """Do what ``query_here`` does without a transaction: each statement sees the newest commit, for what is checked again later."""
+        with _translated(), self._session("") as session:
+            return work(session)
+
     @contextmanager
     def _session(self, begin: str, synchronous: str = "FULL") -> Iterator[Session]:
         kept: _Kept | None = getattr(self._kept, "one", None)
@@ -133,7 +138,8 @@ class Database:
         try:
             if synchronous != "FULL":
                 driver.execute(f"PRAGMA synchronous={synchronous}")
-            driver.execute(begin)
+            if begin:
+                driver.execute(begin)
             yield session
             if driver.in_transaction:
                 driver.rollback()

@@ -13,6 +13,10 @@ import yaml
 
 Object = dict[str, Any]
 SERVICES = ("gateway", "ingest", "imaging", "live", "consult")
+SECRET_VALUES = {
+    "CONSILIUM_PLATFORM_DATABASE_URL": "postgresql+asyncpg://u@h/d",
+    "CONSILIUM_PLATFORM_REDIS_URL": "redis://h",
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,24 @@ class Release:
     def pods(self) -> dict[str, Object]:
         """Return the pod template of each workload by component."""
         templates = [workload["spec"]["template"] for workload in self.of("Deployment", "Job")]
+        templates += [workload["spec"]["jobTemplate"]["spec"]["template"] for workload in self.of("CronJob")]
         return {t["metadata"]["labels"]["app.kubernetes.io/component"]: t for t in templates}
+
+    def container(self, component: str) -> Any:
+        """Return the only container of a workload's pod."""
+        (found,) = self.pods()[component]["spec"]["containers"]
+        return found
+
+    def environment(self, component: str) -> dict[str, str]:
+        """Return what the process will find; secrets and fields get a stand-in."""
+        values: dict[str, str] = {}
+        for entry in self.container(component)["env"]:
+            value = entry.get("value", SECRET_VALUES.get(entry["name"], "192.0.2.7"))
+            for name, known in values.items():
+                value = value.replace(f"$({name})", known)
+            assert entry["name"] not in values, "a variable is given twice"
+            values[entry["name"]] = value
+        return values
 
     def selected(self, labels: dict[str, str]) -> list[str]:
         """Return the components whose pods these labels select."""

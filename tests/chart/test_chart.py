@@ -13,7 +13,9 @@ import yaml
 from consilium_consult.settings import ConsultSettings
 from consilium_gateway.settings import GatewaySettings
 from consilium_imaging.settings import ImagingSettings
+from consilium_ingest.dimse.settings import DimseSettings
 from consilium_ingest.settings import IngestSettings
+from consilium_ingest.storage.settings import StorageSettings
 from consilium_live.settings import LiveSettings
 from consilium_platform.http.app import create_app
 from consilium_platform.platform import Platform
@@ -21,12 +23,15 @@ from consilium_platform.settings import PlatformSettings, RoomSettings
 
 pytestmark = [pytest.mark.chart, pytest.mark.timeout(1200)]  # the first run builds Helm
 
-SETTINGS: dict[str, type[RoomSettings]] = {
-    "gateway": GatewaySettings,
-    "ingest": IngestSettings,
-    "imaging": ImagingSettings,
-    "live": LiveSettings,
-    "consult": ConsultSettings,
+SETTINGS: dict[str, tuple[type[RoomSettings], ...]] = {
+    "gateway": (GatewaySettings,),
+    "ingest": (IngestSettings, DimseSettings, StorageSettings),
+    "imaging": (ImagingSettings,),
+    "live": (LiveSettings,),
+    "consult": (ConsultSettings,),
+    "scrub": (StorageSettings,),
+    "retain": (StorageSettings,),
+    "reconcile": (StorageSettings,),
 }
 KEYS = {
     "gateway": {"users.json", "verify.json"},
@@ -35,32 +40,23 @@ KEYS = {
     "live": {"services.json", "verify.json"},
     "consult": {"services.json", "verify.json"},
 }
+CARE = {"scrub", "retain", "reconcile"}
 # Who opens connections to whom, by component and container port; the outside world is named by the peers of values.yaml.
 FLOWS = {
     ("gateway", "ingest", "http"), ("gateway", "imaging", "http"), ("gateway", "live", "http"), ("gateway", "consult", "http"),
     ("live", "gateway", "internal"), ("consult", "gateway", "internal"), ("consult", "live", "http"),
 }  # fmt: skip
 RELAYED = {("coturn", "live", "media"), ("live", "coturn", "relay")}
-SECRET_VALUES = {
-    "CONSILIUM_PLATFORM_DATABASE_URL": "postgresql+asyncpg://u@h/d",
-    "CONSILIUM_PLATFORM_REDIS_URL": "redis://h",
-}
+
+
+def names_of(settings: type[RoomSettings]) -> set[str]:
+    """Return the variables that a settings class reads."""
+    return {f"{settings.model_config['env_prefix']}{name.upper()}" for name in settings.model_fields}
 
 
 def container(pod: Any) -> Any:
     (found,) = pod["spec"]["containers"]
     return found
-
-
-def environment(pod: Any) -> dict[str, str]:
-    """Return what the process will find; secrets and fields get a stand-in."""
-    values: dict[str, str] = {}
-    for entry in container(pod)["env"]:
-        value = entry.get("value", SECRET_VALUES.get(entry["name"], "192.0.2.7"))
-        for name, known in values.items():
-            value = value.replace(f"$({name})", known)
-        values[entry["name"]] = value
-    return values
 
 
 def test_every_pod_obeys_the_restricted_profile(release: Any) -> None:
@@ -82,6 +78,13 @@ def test_every_pod_obeys_the_restricted_profile(release: Any) -> None:
         assert set(container(pod)["resources"]) == {"requests", "limits"}
 
 
+def test_every_pod_has_a_service_account_of_its_own(release: Any) -> None:
+    accounts = {component: pod["spec"]["serviceAccountName"] for component, pod in release.pods().items()}
+    assert len(set(accounts.values())) == len(accounts)
+    for name in accounts.values():
+        assert release.one("ServiceAccount", name)["automountServiceAccountToken"] is False
+
+
 def test_host_port_is_the_only_way_to_leave_the_restricted_profile(render: Any) -> None:
     done = render("--set", "live.media.exposure=HostPort")
     objects = [found for found in yaml.safe_load_all(done.stdout) if found]
@@ -97,24 +100,21 @@ def test_kubernetes_does_not_inject_variables_that_settings_refuse(release: Any)
 
 
 def test_every_environment_variable_is_a_setting_that_loads(release: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    for component, pod in release.pods().items():
-        if component == "coturn":
-            continue
-        known = {f"CONSILIUM_PLATFORM_{name.upper()}" for name in PlatformSettings.model_fields}
-        own = SETTINGS.get(component)
-        if own is not None:
-            known |= {f"CONSILIUM_{component.upper()}_{name.upper()}" for name in own.model_fields}
-        values = {k: v for k, v in environment(pod).items() if not k.endswith("_ADDRESS")}
+    for component in set(release.pods()) - {"coturn"}:
+        known = names_of(PlatformSettings)
+        for own in SETTINGS.get(component, ()):
+            known |= names_of(own)
+        values = {k: v for k, v in release.environment(component).items() if not k.endswith("_ADDRESS")}
         assert set(values) <= known, component
         with monkeypatch.context() as patch:
             for name, value in values.items():
                 patch.setenv(name, value)
             platform = PlatformSettings.load()
             assert platform.database_url is not None
-            if own is not None:
+            for own in SETTINGS.get(component, ()):
                 own.load()
                 assert platform.blob_store == "s3"
-                assert platform.redis_url is not None
+            assert (platform.redis_url is not None) == (component in KEYS), "who takes part in events, and nobody else"
 
 
 def test_a_setting_that_does_not_exist_is_refused_by_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,9 @@ def test_each_service_reads_only_the_key_files_it_needs(release: Any) -> None:
         pod = release.pods()[component]
         (keys,) = [volume["secret"] for volume in pod["spec"]["volumes"] if volume["name"] == "keys"]
         assert {item["key"] for item in keys["items"]} == wanted
-        named = {value.rsplit("/", 1)[1] for name, value in environment(pod).items() if name.endswith("_FILE")}
+        named = {
+            value.rsplit("/", 1)[1] for name, value in release.environment(component).items() if name.endswith("_FILE")
+        }
         assert named == wanted
     assert all(volume["name"] == "tmp" for volume in release.pods()["migrate"]["spec"]["volumes"])
 
@@ -143,7 +145,7 @@ def test_no_secret_is_a_value(release: Any) -> None:
 
 async def test_probes_ask_addresses_that_every_service_serves(release: Any, platform: Platform) -> None:
     served = {getattr(route, "path", "") for route in create_app("any", platform).routes}
-    for component in SETTINGS:
+    for component in KEYS:
         pod = release.pods()[component]
         names = {port["name"] for port in container(pod)["ports"]}
         for probe, path in (("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
@@ -166,8 +168,8 @@ def test_every_service_selects_exactly_one_workload_and_its_ports(release: Any) 
 
 
 def test_services_are_called_by_names_and_ports_that_exist(release: Any) -> None:
-    for component in SETTINGS:
-        urls = json.loads(environment(release.pods()[component]).get("CONSILIUM_PLATFORM_SERVICES", "{}"))
+    for component in KEYS:
+        urls = json.loads(release.environment(component).get("CONSILIUM_PLATFORM_SERVICES", "{}"))
         for name, url in urls.items():
             host, port = url.removeprefix("http://").split(":")
             target = release.one("Service", host)
@@ -177,8 +179,8 @@ def test_services_are_called_by_names_and_ports_that_exist(release: Any) -> None
     called = {(c, n) for c, n, _ in FLOWS}
     wired = {
         (component, name)
-        for component in SETTINGS
-        for name in json.loads(environment(release.pods()[component]).get("CONSILIUM_PLATFORM_SERVICES", "{}"))
+        for component in KEYS
+        for name in json.loads(release.environment(component).get("CONSILIUM_PLATFORM_SERVICES", "{}"))
     }
     assert wired == called
 
@@ -247,7 +249,7 @@ def test_only_the_door_is_reached_from_outside_and_only_for_its_public_port(usua
 
 
 def test_what_the_gateway_needs_on_a_cluster_is_set(usual: Any, repo: Path) -> None:
-    env = environment(usual.pods()["gateway"])
+    env = usual.environment("gateway")
     assert env["CONSILIUM_GATEWAY_INTERNAL_PORT"] == "8081"
     assert env["CONSILIUM_GATEWAY_TRUSTED_PROXY_HOPS"] == "1"
     image = (repo / "infra" / "Containerfile").read_text()
@@ -266,7 +268,7 @@ def test_the_chart_asks_for_the_kubernetes_that_its_fields_need(render: Any, rep
 
 def test_budgets_and_scalers_name_workloads_that_exist(release: Any) -> None:
     budgets = {release.selected(b["spec"]["selector"]["matchLabels"])[0] for b in release.of("PodDisruptionBudget")}
-    assert set(SETTINGS) <= budgets
+    assert set(KEYS) <= budgets
     for scaler in release.of("HorizontalPodAutoscaler"):
         target = scaler["spec"]["scaleTargetRef"]
         deployment = release.one(target["kind"], target["name"])
@@ -282,7 +284,7 @@ def test_the_rooms_pod_is_replaced_and_never_doubled(usual: Any) -> None:
 
 
 def test_media_has_one_port_number_from_candidate_to_socket(release: Any) -> None:
-    env = environment(release.pods()["live"])
+    env = release.environment("live")
     (port,) = release.one("Service", "consilium-live-media")["spec"]["ports"]
     settings = {env["CONSILIUM_LIVE_UDP_PORT"], str(port["port"]), str(port.get("nodePort", port["port"]))}
     assert len(settings) == 1
@@ -333,16 +335,19 @@ def test_the_schema_knows_every_key_and_stays_small(repo: Path) -> None:
         return all(closed(inner) for inner in node) if isinstance(node, list) else True
 
     assert set(values) | {"global"} == set(schema["properties"])
-    assert keys(values) < 150
+    assert keys(values) < 200
     assert closed(schema)
 
 
 def test_each_workloads_folder_has_the_same_files(repo: Path) -> None:
     templates = repo / "charts/consilium/templates"
     common = {"deployment.yaml", "service.yaml", "networkpolicy.yaml", "pdb.yaml", "serviceaccount.yaml"}
-    for component in [*SETTINGS, "coturn"]:
+    for component in [*KEYS, "coturn"]:
         assert common <= {path.name for path in (templates / component).iterdir()}, component
-    assert {path.parent.name for path in templates.glob("*/hpa.yaml")} == set(SETTINGS) - {"live"}
+    assert {path.parent.name for path in templates.glob("*/hpa.yaml")} == set(KEYS) - {"live"}
+    for component in CARE:
+        files = {path.name for path in (templates / component).iterdir()}
+        assert files == {"cronjob.yaml", "networkpolicy.yaml", "serviceaccount.yaml"}, component
 
 
 def test_the_charts_version_is_the_projects(repo: Path) -> None:

@@ -13,8 +13,11 @@ import yaml
 from consilium_testkit.servers import need
 
 pytestmark = pytest.mark.chart
-# Made by prometheus_client itself or by Prometheus.
-_ELSEWHERE = {"up", "process_start_time_seconds", "process_resident_memory_bytes"}
+# Made by prometheus_client itself or by Prometheus, and by kube-state-metrics (its documentation's stable names).
+_ELSEWHERE = {
+    "up", "process_start_time_seconds", "process_resident_memory_bytes",
+    "kube_cronjob_created", "kube_cronjob_status_last_successful_time", "kube_job_failed", "kube_job_status_start_time",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def test_every_alert_reads_metrics_that_the_code_has(alerts: list[dict[str, Any]
     known = metric_names(repo)
     assert "consilium_http_requests_total" in known
     for rule in alerts:
-        named = set(re.findall(r"\b(?:consilium|process)_\w+|\bup\b", re.sub(r'"[^"]*"', "", rule["expr"])))
+        named = set(re.findall(r"\b(?:consilium|process|kube)_\w+|\bup\b", re.sub(r'"[^"]*"', "", rule["expr"])))
         assert named, rule["alert"]
         assert named <= known | _ELSEWHERE, rule["alert"]
 
@@ -55,6 +58,25 @@ def test_every_alert_has_a_first_command_and_a_page(alerts: list[dict[str, Any]]
 def test_promtool_accepts_the_rules(repo: Path) -> None:
     need("promtool", "prometheus")
     subprocess.run(["promtool", "check", "rules", repo / "infra/alerts/rules.yml"], check=True, capture_output=True)
+
+
+def test_alerts_about_the_care_fire_when_they_should(repo: Path) -> None:
+    need("promtool", "prometheus")
+    command = ["promtool", "test", "rules", repo / "tests/chart/care_alerts.yaml"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_alerts_about_the_care_know_exactly_the_charts_jobs(alerts: list[dict[str, Any]], usual: Any) -> None:
+    names = {job["metadata"]["name"] for job in usual.of("CronJob")}
+    others = {workload["metadata"]["name"] for workload in usual.of("Deployment", "Job")}
+    of_care = [rule for rule in alerts if "kube_" in rule["expr"]]
+    assert of_care
+    for rule in of_care:
+        for label, pattern in re.findall(r'(cronjob|job_name)=~"([^"]+)"', rule["expr"]):
+            run = "-29700077" if label == "job_name" else ""  # as Kubernetes names the jobs of a CronJob
+            assert [name for name in names if not re.fullmatch(pattern, name + run)] == [], rule["alert"]
+            assert [name for name in others if re.fullmatch(pattern, name + run)] == [], rule["alert"]
 
 
 def test_the_turn_server_relays_to_named_addresses_only(repo: Path) -> None:

@@ -1,7 +1,8 @@
 {{/*
 One Deployment of one service. Takes:
   root, component; keys: files of the key secret that this service may read; calls: {component: port} of services it calls;
-  env, ports, volumes, mounts: further YAML as strings; single: true for a workload that is replaced, never doubled.
+  env, ports, volumes, mounts: further YAML as strings; single: true for a workload that is replaced, never doubled;
+  grace: seconds from the wish to end to the kill (30): the preStop below, HTTP's end, what a service drains, and some to spare.
 */}}
 {{- define "consilium.deployment" -}}
 {{- $own := get .root.Values .component }}
@@ -33,17 +34,8 @@ spec:
         prometheus.io/path: /metrics
     spec:
       serviceAccountName: {{ include "consilium.name" .root }}-{{ .component }}
-      automountServiceAccountToken: false
-      enableServiceLinks: false  # Kubernetes' own CONSILIUM_..._PORT variables would be unknown settings
-      terminationGracePeriodSeconds: 30
-      securityContext:
-        {{- include "consilium.podSecurity" . | nindent 8 }}
-      {{- with .root.Values.image.pullSecrets }}
-      imagePullSecrets:
-        {{- range . }}
-        - name: {{ . | quote }}
-        {{- end }}
-      {{- end }}
+      {{- include "consilium.podBasics" .root | nindent 6 }}
+      terminationGracePeriodSeconds: {{ .grace | default 30 }}
       {{- if not .single }}
       topologySpreadConstraints:
         - maxSkew: 1

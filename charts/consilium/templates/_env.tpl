@@ -8,30 +8,27 @@
   value: {{ .Values.log.level | quote }}
 {{- end }}
 
-{{/* What every service needs. Takes root, component and optionally "calls" (component: port). */}}
-{{- define "consilium.serviceEnv" -}}
-{{ include "consilium.databaseEnv" .root }}
+{{/* Where the objects are, and where large ones pass through. Takes the root. */}}
+{{- define "consilium.objectsEnv" -}}
 - name: CONSILIUM_PLATFORM_DATA_DIR
   value: /tmp/consilium
-- name: CONSILIUM_PLATFORM_REDIS_URL
-  valueFrom: {secretKeyRef: {name: {{ .root.Values.secrets.redis | quote }}, key: url}}
 - name: CONSILIUM_PLATFORM_BLOB_STORE
   value: s3
-{{- with .root.Values.objects.endpoint }}
+{{- with .Values.objects.endpoint }}
 - name: CONSILIUM_PLATFORM_S3_ENDPOINT
   value: {{ . | quote }}
 {{- end }}
 - name: CONSILIUM_PLATFORM_S3_BUCKET
-  value: {{ .root.Values.objects.bucket | quote }}
+  value: {{ .Values.objects.bucket | quote }}
 - name: CONSILIUM_PLATFORM_S3_REGION
-  value: {{ .root.Values.objects.region | quote }}
-{{- with .root.Values.secrets.objects }}
+  value: {{ .Values.objects.region | quote }}
+{{- with .Values.secrets.objects }}
 - name: CONSILIUM_PLATFORM_S3_ACCESS_KEY
   valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: access-key}}
 - name: CONSILIUM_PLATFORM_S3_SECRET_KEY
   valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: secret-key}}
 {{- end }}
-{{- with .root.Values.objects.copy }}
+{{- with .Values.objects.copy }}
 {{- if .bucket }}
 - name: CONSILIUM_PLATFORM_COPY_STORE
   value: s3
@@ -43,7 +40,7 @@
 - name: CONSILIUM_PLATFORM_COPY_S3_ENDPOINT
   value: {{ . | quote }}
 {{- end }}
-{{- with $.root.Values.secrets.copy }}
+{{- with $.Values.secrets.copy }}
 - name: CONSILIUM_PLATFORM_COPY_S3_ACCESS_KEY
   valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: access-key}}
 - name: CONSILIUM_PLATFORM_COPY_S3_SECRET_KEY
@@ -51,6 +48,14 @@
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* What every service needs. Takes root, component and optionally "calls" (component: port). */}}
+{{- define "consilium.serviceEnv" -}}
+{{ include "consilium.databaseEnv" .root }}
+{{ include "consilium.objectsEnv" .root }}
+- name: CONSILIUM_PLATFORM_REDIS_URL
+  valueFrom: {secretKeyRef: {name: {{ .root.Values.secrets.redis | quote }}, key: url}}
 - name: CONSILIUM_PLATFORM_VERIFY_KEYS_FILE
   value: /etc/consilium/keys/verify.json
 {{- if has "users.json" .keys }}

@@ -45,6 +45,20 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
+{{/* What every pod of our own image says about itself. Takes the root. */}}
+{{- define "consilium.podBasics" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false  # Kubernetes' own CONSILIUM_..._PORT variables would be unknown settings
+securityContext:
+  {{- include "consilium.podSecurity" . | nindent 2 }}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . | quote }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Is TURN offered to clients? "yes" or nothing. */}}
 {{- define "consilium.turn" -}}
 {{- if or .Values.coturn.enabled .Values.live.turnUrls }}yes{{ end }}

@@ -92,14 +92,18 @@ spec:
   ports: [{protocol: TCP, port: {{ .Values.network.database.port }}}]
 {{- end }}
 
+{{- define "consilium.toObjects" -}}
+- to:
+    {{- toYaml .Values.network.objects.peers | nindent 4 }}
+  ports: [{protocol: TCP, port: {{ .Values.network.objects.port }}}]
+{{- end }}
+
 {{- define "consilium.toData" -}}
 {{ include "consilium.toDatabase" . }}
 - to:
     {{- toYaml .Values.network.redis.peers | nindent 4 }}
   ports: [{protocol: TCP, port: {{ .Values.network.redis.port }}}]
-- to:
-    {{- toYaml .Values.network.objects.peers | nindent 4 }}
-  ports: [{protocol: TCP, port: {{ .Values.network.objects.port }}}]
+{{ include "consilium.toObjects" . }}
 {{- end }}
 
 {{/* Head of a workload's NetworkPolicy; rules follow. */}}

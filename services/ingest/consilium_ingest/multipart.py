@@ -5,8 +5,10 @@ Flows in: chunks of the request; flows out: complete ``Part``s in order. A part 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from email.message import Message
+from functools import lru_cache
+from types import MappingProxyType
 
 from starlette.requests import ClientDisconnect
 
@@ -19,21 +21,22 @@ from consilium_ingest.spool import Part, Spool
 DICOM, DICOM_JSON = "application/dicom", "application/dicom+json"
 
 
-def media_type(header: str) -> tuple[str, dict[str, str]]:
-    """Return (type/subtype, parameters), lower-case names, quotes removed."""
+@lru_cache(maxsize=64)
+def media_type(header: str) -> tuple[str, Mapping[str, str]]:
+    """Return (type/subtype, parameters), lower-case names, quotes removed; the parts of a request all say the same."""
     message = Message()
     message["content-type"] = header
     found = message.get_params(failobj=[], header="content-type")
     parameters = {name.lower(): value for name, value in found[1:]}
-    return (found[0][0].lower() if found else ""), parameters
+    return (found[0][0].lower() if found else ""), MappingProxyType(parameters)
 
 
-def inner_type(parameters: dict[str, str]) -> str:
+def inner_type(parameters: Mapping[str, str]) -> str:
     """Return the media type of a multipart/related body's root part."""
     return parameters.get("type", DICOM).lower()
 
 
-def boundary_of(parameters: dict[str, str]) -> bytes:
+def boundary_of(parameters: Mapping[str, str]) -> bytes:
     """Return the boundary of a multipart/related request that carries DICOM files or metadata; raise MediaTypeUnsupported."""
     inner = inner_type(parameters)
     if inner not in {DICOM, DICOM_JSON}:
