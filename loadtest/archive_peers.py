@@ -129,12 +129,12 @@ def consilium(folder: Path, env: dict[str, str] | None = None, more: tuple[int, 
 
 
 @contextmanager
-def real_world(folder: Path) -> Iterator[dict[str, str]]:
-    """Run PostgreSQL, Redis and S3 for the length of the block; yield the settings that lead a server to them."""
+def real_world(folder: Path, s3_gib: int = 4) -> Iterator[dict[str, str]]:
+    """Run PostgreSQL, Redis and S3 (in memory) for the length of the block; yield the settings that lead a server to them."""
     with (
         servers.postgres(folder / "postgres") as database,
         servers.redis(folder / "redis") as redis,
-        servers.s3(folder / "s3") as s3,
+        servers.s3(folder / "s3", s3_gib) as s3,
     ):
         servers.wait_for(lambda: _made(database, "bench"), "the database made")
         yield {

@@ -205,7 +205,7 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-memory-", dir=asked.folder)))
         folder.chmod(0o711)  # PostgreSQL runs as its own user below it
         port = servers.free_port()
-        env = stack.enter_context(real_world(folder / "real")) if asked.servers else {}
+        env = stack.enter_context(real_world(folder / "real", int(2 * asked.gb) + 3)) if asked.servers else {}
         env = {**env, "CONSILIUM_INGEST_DICOM_PORT": str(port)}
         measure(stack.enter_context(consilium(folder / "archive", env)), folder, int(asked.gb * 1e9), port)
 

@@ -189,7 +189,7 @@ mon initial members = a
 [osd]
 osd data = {folder}/osd
 osd objectstore = memstore
-memstore device bytes = 4294967296
+memstore device bytes = {bytes}
 osd class update on start = false
 osd crush update on start = true
 osd class load list = *
@@ -204,8 +204,8 @@ rgw enable gc threads = false
 
 
 @contextmanager
-def s3(folder: Path) -> Iterator[S3Server]:
-    """Run a one-node Ceph (monitor, memory-backed OSD, radosgw); yield the S3 endpoint."""
+def s3(folder: Path, gib: int = 4) -> Iterator[S3Server]:
+    """Run a one-node Ceph (monitor, memory-backed OSD of ``gib`` GiB, radosgw); yield the S3 endpoint."""
     mon, osd, gateway = need("ceph-mon", "ceph-mon"), need("ceph-osd", "ceph-osd"), need("radosgw", "radosgw")
     admin, tool = need("radosgw-admin", "radosgw"), need("monmaptool", "ceph-common")
     ceph = need("ceph", "ceph-common")
@@ -215,7 +215,7 @@ def s3(folder: Path) -> Iterator[S3Server]:
     fsid = "6b0f3c5e-0d5b-4a0f-8f0b-2d1c7f5a9e11"
     mon_port, port = free_port(), free_port()
     conf = folder / "ceph.conf"
-    conf.write_text(_CEPH_CONF.format(fsid=fsid, folder=folder, port=port, mon=mon_port))
+    conf.write_text(_CEPH_CONF.format(fsid=fsid, folder=folder, port=port, mon=mon_port, bytes=gib << 30))
     (folder / "keyring").write_text("")
     base = ["-c", str(conf)]
 
