@@ -20,17 +20,13 @@ from sqlalchemy.orm import Session
 from consilium_archive.matching import conditions, is_wild, runs_of, trigrams
 from consilium_archive.query import Level, Match, Query
 from consilium_archive.tables import instance, series, study
+from consilium_archive.wide import TABLES, downwards, first_ids, order_of, same, selected, wide_rows
 
 COUNTED_TO = 10_000
 _FEW = 500
 _KEPT_S = 10.0
 _KEPT = 512
 _INDEXED = frozenset({"patient_id", "accession_number", "study_uid", "series_uid", "sop_instance_uid", "birth_date"})
-_TABLES = {Level.STUDY: study, Level.SERIES: series, Level.INSTANCE: instance}
-_STUDY = (
-    study.c.attributes.label("study_attributes"), study.c.modalities, study.c.sop_classes, study.c.series_count,
-    study.c.instance_count, study.c.patient_id, study.c.issuer,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +41,9 @@ class Scope:
         """Return the conditions that hold ``table``'s rows inside the scope."""
         named = {"study_uid": self.study_uid, "series_uid": self.series_uid, "sop_instance_uid": self.sop_instance_uid}
         return [table.c[column] == uid for column, uid in named.items() if uid and column in table.c]
+
+
+_EVERYTHING = Scope()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,7 @@ def page(session: Session, ask: Ask, totals: Totals) -> tuple[Sequence[Any], Tot
 def _where(session: Session, ask: Ask) -> tuple[list[ColumnElement[bool]], bool]:
     """Return the conditions, and whether few rows are known to meet them: then an index leads to them, not the order."""
     matches = ask.query.matches
-    table = _TABLES[ask.query.level]
+    table = TABLES[ask.query.level]
     where = [table.c.tenant_id == ask.tenant, *ask.scope.conditions(table)]
     where += conditions(matches, ask.tenant, sqlite=ask.sqlite)
     few = bool(ask.scope.study_uid) or any(_selective(match) for match in matches)
@@ -150,62 +149,37 @@ def _selective(match: Match) -> bool:
 
 def _rows(session: Session, ask: Ask, where: list[ColumnElement[bool]], *, few: bool) -> Sequence[Any]:
     query = ask.query
-    order = ordering(ask, few=few)
-    if ask.scope.study_uid or (query.level is Level.STUDY and not query.matches):
-        direct = _selected(ask).where(*where).order_by(*order)
+    if ask.scope.study_uid:
+        direct = selected(query.level, with_study=ask.with_study).where(*where).order_by(*ordering(ask, few=few))
         return session.execute(direct.limit(query.limit).offset(query.offset)).all()
     # The ids come from indexes alone; only the page's own rows, which are wide, are read and joined.
-    id_ = _TABLES[query.level].c.id
-    asked = select(id_).select_from(_matched(ask)).where(*where).order_by(*order)
-    ids = session.scalars(asked.limit(query.limit).offset(query.offset)).all()
-    if not ids:
-        return ()
-    wide = session.execute(_selected(ask).add_columns(id_.label("row_id")).where(id_.in_(ids)))
-    by_id = {row.row_id: row for row in wide}
-    return [by_id[one] for one in ids]
+    if not query.matches and ask.scope == _EVERYTHING:
+        ids = first_ids(session, ask.tenant, query.level, query.order, query.limit, query.offset)
+    else:
+        asked = select(TABLES[query.level].c.id).select_from(_matched(ask)).where(*where)
+        asked = asked.order_by(*ordering(ask, few=few))
+        ids = session.scalars(asked.limit(query.limit).offset(query.offset)).all()
+    return wide_rows(session, query.level, ids, with_study=ask.with_study, sqlite=ask.sqlite)
 
 
 def _matched(ask: Ask) -> Any:
     """Return the tables that the conditions and the order of a query need."""
     levels = {match.key.level for match in ask.query.matches}
-    tables: Any = _TABLES[ask.query.level]
+    tables: Any = TABLES[ask.query.level]
     if ask.query.level is Level.INSTANCE and Level.SERIES in levels:
-        tables = tables.join(series, _same(instance, series, "tenant_id", "study_uid", "series_uid"))
+        tables = tables.join(series, same(instance, series, "tenant_id", "study_uid", "series_uid"))
     if ask.query.level is not Level.STUDY and Level.STUDY in levels:
-        tables = tables.join(study, _same(_TABLES[ask.query.level], study, "tenant_id", "study_uid"))
+        tables = tables.join(study, same(TABLES[ask.query.level], study, "tenant_id", "study_uid"))
     return tables
-
-
-def _selected(ask: Ask) -> Select[Any]:
-    level = ask.query.level
-    if level is Level.STUDY:
-        return select(study.c.study_uid, *_STUDY).select_from(study)
-    columns: list[Any] = [series.c.study_uid, series.c.series_uid, series.c.attributes]
-    columns += [series.c.instance_count.label("in_series"), *(_STUDY if ask.with_study else ())]
-    tables: Any = series
-    if level is Level.INSTANCE:
-        columns += [instance.c.sop_instance_uid, instance.c.summary]
-        tables = instance.join(series, _same(instance, series, "tenant_id", "study_uid", "series_uid"))
-    if ask.with_study:
-        tables = tables.join(study, _same(series, study, "tenant_id", "study_uid"))
-    return select(*columns).select_from(tables)
 
 
 def ordering(ask: Ask, *, few: bool) -> list[ColumnElement[Any]]:
     """Return the order of the level; a plus before its first column keeps SQLite from walking the order's index for few rows."""
     level, by = ask.query.level, ask.query.order
-    if level is Level.STUDY:
-        columns = [study.c[by.column], *([study.c.study_time] if by.column == "study_date" else []), study.c.id]
-    elif level is Level.SERIES:
-        columns = [series.c.study_uid, series.c.number, series.c.id]
-    else:
-        columns = [instance.c.study_uid, instance.c.series_uid, instance.c.number, instance.c.id]
-    expressions: list[ColumnElement[Any]] = list(columns)
+    expressions = order_of(level, by)
     if few and ask.sqlite:
-        expressions[0] = literal_column(f"+{columns[0].table.name}.{columns[0].name}")
-    if level is Level.STUDY and by.descending:
-        return [one.desc() for one in expressions]
-    return expressions
+        expressions[0] = literal_column(f"+{TABLES[level].name}.{expressions[0].name}")
+    return [one.desc() for one in expressions] if downwards(level, by) else expressions
 
 
 def _total(session: Session, ask: Ask, where: list[ColumnElement[bool]], totals: Totals) -> Total:
@@ -222,11 +196,3 @@ def _total(session: Session, ask: Ask, where: list[ColumnElement[bool]], totals:
         known = Total(count) if everything or count <= COUNTED_TO else Total(COUNTED_TO, exact=False)
         totals.put(key, known)
     return known
-
-
-def _same(left: Any, right: Any, *columns: str) -> ColumnElement[bool]:
-    first, *rest = [left.c[column] == right.c[column] for column in columns]
-    for more in rest:
-        first = first & more
-    result: ColumnElement[bool] = first
-    return result
