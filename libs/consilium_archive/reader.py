@@ -6,7 +6,7 @@ Nothing here opens a pixel file to answer a search or metadata; a frame is one r
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -25,7 +25,7 @@ from consilium_archive.shown import Shown, shown_by
 from consilium_archive.stages import original_key
 from consilium_archive.tables import instance, study
 from consilium_dicom.frames import FrameIndex
-from consilium_platform.blobs import BlobStore
+from consilium_platform.blobs import BlobStore, GetsHere
 from consilium_platform.hot import Hot
 from consilium_platform.sql import Database
 
@@ -165,6 +165,10 @@ class ArchiveReader:
     async def original(self, place: Place) -> bytes:
         """Return the whole original."""
         return await self._blobs.get(place.key)
+
+    def here(self, place: Place) -> Callable[[], bytes] | None:
+        """Return what reads the whole original in the calling thread, which must not be the loop's; None: this store can't."""
+        return partial(self._blobs.get_here, place.key) if isinstance(self._blobs, GetsHere) else None
 
     async def original_range(self, place: Place, start: int, length: int) -> bytes:
         """Return a part of the original."""
