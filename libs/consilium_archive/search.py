@@ -1,31 +1,42 @@
 """One page of a search, from the index alone (PS3.18 10.6): which rows, in a stable order, and how many there are in all.
 
-Large archives: on SQLite a covering index answers scans without touching the wide rows, and the trigram index is asked first whether
-only few studies can match; on PostgreSQL the planner decides with pg_trgm. Totals are exact up to ``COUNTED_TO``, are not counted
-where the page itself tells, and are remembered for some seconds.
+Large archives: the trigram index is asked first for what a name or free text can match (``candidates``); what matches often is walked
+in order, on SQLite by a covering index that spares the wide rows. Totals are exact up to ``COUNTED_TO``, are not counted where the page
+itself tells, and are remembered for some seconds.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, literal_column, select, text
+from sqlalchemy import ColumnElement, Select, func, literal_column, select
 from sqlalchemy.orm import Session
 
-from consilium_archive.matching import conditions, is_wild, runs_of, trigrams
+from consilium_archive.candidates import (
+    Several,
+    of_few,
+    of_prefix,
+    of_rare_modality,
+    planned_for_its_values,
+    several,
+    within,
+)
+from consilium_archive.matching import conditions, is_wild, runs_of, wildcard
 from consilium_archive.query import Level, Match, Query
 from consilium_archive.tables import instance, series, study
 from consilium_archive.wide import TABLES, downwards, first_ids, order_of, same, selected, wide_rows
 
 COUNTED_TO = 10_000
-_FEW = 500
+_WALKED = (
+    100_000  # studies of a large archive: the more of them match, the sooner a walk in order has met a page of them
+)
 _KEPT_S = 10.0
 _KEPT = 512
+_PREFIXED = frozenset({"patient_id", "accession_number"})
 _INDEXED = frozenset({"patient_id", "accession_number", "study_uid", "series_uid", "sop_instance_uid", "birth_date"})
 
 
@@ -88,58 +99,88 @@ class Totals:
             self._known.popitem(last=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How a query is met: its conditions for a page and for the total; ``few``: few rows are known to meet them; ``runs``: trigrams lead."""
+
+    where: list[ColumnElement[bool]]
+    counted: list[ColumnElement[bool]]
+    few: bool
+    runs: list[str]
+
+
 def page(session: Session, ask: Ask, totals: Totals) -> tuple[Sequence[Any], Total]:
     """Return the rows of the page, in order, and the total."""
     query = ask.query
-    where, few = _where(session, ask)
+    plan = _plan(session, ask)
+    if plan.runs:
+        found = _of_several(session, ask, plan, totals)
+        if found is not None:
+            return found
     rows: Sequence[Any] = ()
     if query.limit:
-        rows = _rows(session, ask, where, few=few)
+        rows = _rows(session, ask, plan)
     if 0 < len(rows) < query.limit:
         return rows, Total(query.offset + len(rows))
     if not rows and query.limit and not query.offset:
         return rows, Total(0)
-    return rows, _total(session, ask, where, totals)
+    return rows, _total(session, ask, plan.counted, totals)
 
 
-def _where(session: Session, ask: Ask) -> tuple[list[ColumnElement[bool]], bool]:
-    """Return the conditions, and whether few rows are known to meet them: then an index leads to them, not the order."""
-    matches = ask.query.matches
-    table = TABLES[ask.query.level]
-    where = [table.c.tenant_id == ask.tenant, *ask.scope.conditions(table)]
-    where += conditions(matches, ask.tenant, sqlite=ask.sqlite)
+def _plan(session: Session, ask: Ask) -> _Plan:
+    """Return how to meet the query: by an index that leads to few rows, by trigrams, or by walking the order."""
+    matches, level = ask.query.matches, ask.query.level
+    table = TABLES[level]
     few = bool(ask.scope.study_uid) or any(_selective(match) for match in matches)
+    where = [table.c.tenant_id == ask.tenant, *ask.scope.conditions(table)]
+    walked: list[ColumnElement[bool]] = []  # one that keeps an index out of a page, which counts as another
+    counted: list[ColumnElement[bool]] = []
+    for match in matches:
+        if ask.sqlite and level is Level.STUDY and not few and _prefixed(match):
+            counted = [wildcard(study.c[match.key.column], match.values[0], sqlite=True)]
+            few = of_prefix(session, ask.tenant, counted[0])
+            walked = counted if few else [
+                wildcard(literal_column(f"+archive_study.{match.key.column}"), match.values[0], sqlite=True)
+            ]  # fmt: skip
+            matches = tuple(one for one in matches if one is not match)
+            break
+    where += conditions(matches, ask.tenant, sqlite=ask.sqlite)
     for match in matches:
         if not few and match.key.column == "modalities" and not match.empty:
             found, few = of_rare_modality(session, ask.tenant, match.values)
             where += found
-    runs = [run for match in matches for run in runs_of(match)]
-    if runs and not few:
-        found, few = narrowed(session, runs, sqlite=ask.sqlite)
+    runs = [] if few or counted else [run for match in matches for run in runs_of(match)]
+    if runs and ask.sqlite:
+        found, few = of_few(session, runs)
         where += found
-    return where, few
+    elif runs and level is not Level.STUDY:
+        where += within(runs)
+    if matches and not few:
+        planned_for_its_values(session, sqlite=ask.sqlite)
+    return _Plan([*where, *walked], [*where, *counted], few, runs if level is Level.STUDY and not few else [])
 
 
-def of_rare_modality(
-    session: Session, tenant: str, modalities: Sequence[str]
-) -> tuple[list[ColumnElement[bool]], bool]:
-    """Return the condition that leads to the studies of a modality if there are few of them, and whether there are."""
-    of_modality = (series.c.tenant_id == tenant, series.c.modality.in_(modalities))
-    uids = session.scalars(select(series.c.study_uid).where(*of_modality).limit(_FEW + 1)).all()
-    return ([study.c.study_uid.in_(set(uids))], True) if len(uids) <= _FEW else ([], False)
-
-
-def narrowed(session: Session, runs: list[str], *, sqlite: bool) -> tuple[list[ColumnElement[bool]], bool]:
-    """Return conditions that let the trigram index help to find studies whose search text holds every run, and whether they are few."""
-    if not sqlite:
-        return [study.c.search_text.like(f"%{run}%") for run in runs], False
-    asked = " AND ".join(f'"{three}"' for three in trigrams(runs))
-    sql = text("SELECT rowid FROM archive_study_find WHERE archive_study_find MATCH :asked LIMIT :most")
-    ids = [row[0] for row in session.execute(sql, {"asked": asked, "most": _FEW + 1})]
-    if len(ids) > _FEW:
-        return [], False
-    listed = text("SELECT value FROM json_each(:ids)").bindparams(ids=json.dumps(ids)).columns(study.c.id)
-    return [study.c.id.in_(listed)], True
+def _of_several(session: Session, ask: Ask, plan: _Plan, totals: Totals) -> tuple[Sequence[Any], Total] | None:
+    """Return page and total from one pass over what the trigram index finds; None where the order is to be walked."""
+    query = ask.query
+    key = _key(session, ask)
+    known = totals.get(key)
+    if known is not None and known.count**2 > _WALKED * (query.offset + query.limit):
+        return None
+    sets = [match for match in query.matches if match.key.column == "modalities" and not match.empty]
+    asked = Several(
+        ask.tenant, plan.where, conditions(sets, ask.tenant, sqlite=ask.sqlite), plan.runs, order_of(query.level, query.order),
+        downwards(query.level, query.order), query.limit, query.offset, COUNTED_TO + 1,
+    )  # fmt: skip
+    found = several(session, asked, sqlite=ask.sqlite)
+    if found is None:
+        return None
+    ids, count = found
+    total = Total(count) if count <= COUNTED_TO else Total(COUNTED_TO, exact=False)
+    totals.put(key, total)
+    if not total.exact:
+        return None
+    return wide_rows(session, query.level, ids, with_study=ask.with_study, sqlite=ask.sqlite), total
 
 
 def _selective(match: Match) -> bool:
@@ -147,8 +188,14 @@ def _selective(match: Match) -> bool:
     return plain and not any(is_wild(value) for value in match.values)
 
 
-def _rows(session: Session, ask: Ask, where: list[ColumnElement[bool]], *, few: bool) -> Sequence[Any]:
-    query = ask.query
+def _prefixed(match: Match) -> bool:
+    """Tell whether an index leads to the values that begin as the match's only one does."""
+    wild = match.key.column in _PREFIXED and not match.key.path and len(match.values) == 1 and is_wild(match.values[0])
+    return wild and match.values[0][0] not in "*?"
+
+
+def _rows(session: Session, ask: Ask, plan: _Plan) -> Sequence[Any]:
+    query, where, few = ask.query, plan.where, plan.few
     if ask.scope.study_uid:
         direct = selected(query.level, with_study=ask.with_study).where(*where).order_by(*ordering(ask, few=few))
         return session.execute(direct.limit(query.limit).offset(query.offset)).all()
@@ -183,8 +230,7 @@ def ordering(ask: Ask, *, few: bool) -> list[ColumnElement[Any]]:
 
 
 def _total(session: Session, ask: Ask, where: list[ColumnElement[bool]], totals: Totals) -> Total:
-    newest = session.scalar(select(func.max(instance.c.id)))
-    key = (ask.tenant, ask.query.level, ask.scope, ask.query.matches, newest)
+    key = _key(session, ask)
     known = totals.get(key)
     if known is None:
         # Without any condition the order's index alone is counted, to the end: some ms for 100,000 studies.
@@ -196,3 +242,8 @@ def _total(session: Session, ask: Ask, where: list[ColumnElement[bool]], totals:
         known = Total(count) if everything or count <= COUNTED_TO else Total(COUNTED_TO, exact=False)
         totals.put(key, known)
     return known
+
+
+def _key(session: Session, ask: Ask) -> tuple[Any, ...]:
+    newest = session.scalar(select(func.max(instance.c.id)))
+    return (ask.tenant, ask.query.level, ask.scope, ask.query.matches, newest)
