@@ -76,8 +76,7 @@ def _page(session: Session, tenant: str, ask: WorklistAsk, *, sqlite: bool) -> W
     if runs and not few and sqlite:
         narrower, few = of_few(session, runs)
         conditions += narrower
-    if not few:
-        planned_for_its_values(session, sqlite=sqlite)
+    planned_for_its_values(session, sqlite=sqlite)
     first: Any = literal_column("+archive_study.study_date") if few and sqlite else study.c.study_date
     ordered = (first.desc(), study.c.study_time.desc(), study.c.id.desc())
     # The ids come from an index alone; only the page's own rows, which are wide, are read.
