@@ -45,6 +45,7 @@ async def test_names_are_found_by_pinyin_and_fuzzily(reader: ArchiveReader, put:
         ("wáng^xiǎo*", ["1"]),
         ("shan*", ["3"]),
         ("*xiaodong", ["1"]),
+        ("wangxiaodong", ["1"]),
         ("wan", []),
     ):
         found = await find(reader, Level.STUDY, PatientName=value)
@@ -140,6 +141,52 @@ async def test_includefield_takes_paths_below_sequences(reader: ArchiveReader, p
         await find(reader, Level.STUDY, StudyInstanceUID=stored.study_uid, includefield="RequestAttributesSequence")
     ).objects
     assert set(json.loads(whole)["00400275"]["Value"][0]) == {"00080050", "00400009", "00401001"}
+
+
+async def test_all_fields_of_a_study_or_series_are_those_of_its_own_modules(reader: ArchiveReader, put: Put) -> None:
+    await put(PatientID="1", PatientAge="063Y", OperatorsName="Tech^One")
+    [study] = [json.loads(one) for one in (await find(reader, Level.STUDY, includefield="all")).objects]
+    assert study["00101010"]["Value"] == ["063Y"]
+    assert not {"00081070", "00280030", "00080018"} & study.keys()
+    assert study["00201208"]["Value"] == [1], "the usual attributes are there too"
+    assert list(study) == sorted(study)
+    [series] = [json.loads(one) for one in (await find(reader, Level.SERIES, includefield="all")).objects]
+    assert series["00081070"]["Value"] == [{"Alphabetic": "Tech^One"}]
+    assert series["00101010"]["Value"] == ["063Y"]
+    assert not {"00280030", "00080018"} & series.keys()
+    both = await reader.search(
+        "demo",
+        parse_query(Level.STUDY, [("includefield", "all"), ("includefield", "PixelSpacing")], PageRule()),
+        Scope(),
+        "http://h/dicomweb",
+    )
+    assert {"00101010", "00280030"} <= json.loads(both.objects[0]).keys()
+
+
+async def test_a_time_matches_at_any_precision(reader: ArchiveReader, put: Put) -> None:
+    await put(PatientID="1", StudyTime="185059")
+    await put(PatientID="2", StudyTime="185059.500")
+    for value, expected in (
+        ("185059", ["2", "1"]), ("185059.000", ["1"]), ("18:50:59.0", ["1"]), ("185059.5", ["2"]), ("185059.500000", ["2"]),
+    ):  # fmt: skip
+        assert ids(await find(reader, Level.STUDY, StudyTime=value)) == expected, value
+
+
+@pytest.mark.parametrize("keys", [{"fuzzymatching": "yes"}, {"PatientName": "Wang\ufffd"}])
+def test_a_switch_that_is_neither_on_nor_off_and_text_that_is_not_utf8_are_refused(keys: dict[str, str]) -> None:
+    with pytest.raises(QueryInvalid):
+        parse_query(Level.STUDY, list(keys.items()), PageRule())
+
+
+def test_a_refusal_names_the_keys_of_its_level() -> None:
+    with pytest.raises(QueryInvalid) as study:
+        parse_query(Level.STUDY, [("Modality", "CT")], PageRule())
+    assert "ModalitiesInStudy" in study.value.detail
+    assert " Modality," not in study.value.detail
+    with pytest.raises(QueryInvalid) as series:
+        parse_query(Level.SERIES, [("Rows", "1")], PageRule())
+    assert " Modality," in series.value.detail
+    assert "SOPClassUID" not in series.value.detail
 
 
 async def test_studies_are_ordered_as_asked_and_stably(reader: ArchiveReader, put: Put) -> None:
