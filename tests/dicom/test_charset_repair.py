@@ -185,7 +185,8 @@ def test_undecodable_text_of_no_known_element_is_a_warning_too() -> None:
     data = object_with("ISO_IR 192", b"Wang^Da")
     run = validate(data.replace(before, unknown + before, 1))
     [found] = [one for one in run.warnings if one.code == "text-undecodable"]
-    assert found.tag_path == "(000C,4F54)" and run.verdict == "accept_with_warnings"
+    assert found.tag_path == "(000C,4F54)"
+    assert run.verdict == "accept_with_warnings"
 
 
 @pytest.mark.parametrize(
