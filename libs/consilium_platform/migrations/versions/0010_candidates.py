@@ -12,9 +12,11 @@ _SQLITE = (
     "CREATE INDEX archive_study_met ON archive_study (id, tenant_id, study_date, study_time, patient_id, patient_key, "
     "accession_number, modalities, description)",
 )
+# What is not merged yet is read by every search: at most 1 MiB, some four hundred studies, instead of 4.
 _POSTGRES = (
     "DROP INDEX archive_study_find",
-    "CREATE INDEX archive_study_find ON archive_study USING gin (search_text gin_trgm_ops, modalities gin_trgm_ops)",
+    "CREATE INDEX archive_study_find ON archive_study USING gin (search_text gin_trgm_ops, modalities gin_trgm_ops) "
+    "WITH (gin_pending_list_limit = 1024)",
 )
 
 
