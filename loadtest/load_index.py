@@ -112,9 +112,10 @@ async def load(url: str, count: int) -> None:
                 for number, table in enumerate(tables):
                     await connection.execute(insert(table), [row[number] for row in rows])
             left -= size
-        async with engine.begin() as connection:
+        async with engine.connect() as connection:
             if connection.dialect.name == "postgresql":  # what autovacuum does a minute later
-                await connection.execute(text("ANALYZE"))
+                alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
+                await alone.execute(text("VACUUM (ANALYZE)"))
     finally:
         await engine.dispose()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from consilium_dicom.header import Header
@@ -66,6 +67,7 @@ def study_counts(modalities: str, sop_classes: str, series: int, instances: int)
     )
 
 
+@lru_cache(maxsize=1024)  # hospitals have few modalities and kinds of objects
 def _set(members: str) -> str:
     found = members_of(members)
     return f',"Value":{json.dumps(found, separators=(",", ":"))}' if found else ""

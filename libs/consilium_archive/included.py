@@ -1,6 +1,7 @@
 """Attributes that ``includefield`` adds to answers, from the stored metadata (PS3.18 8.3.4.3): no object is opened.
 
-A study and a series take them from their first instance. A dotted field adds the sequences on its way with only that attribute.
+A study and a series take them from their first instance: for ``all``, what the standard's modules say of patient and study (PS3.3 C.7.1,
+C.7.2), and of series and equipment (C.7.3, C.7.5). A dotted field adds the sequences on its way with only that attribute.
 """
 
 from __future__ import annotations
@@ -18,24 +19,43 @@ from consilium_archive.tables import instance
 
 Json = dict[str, Any]
 _UIDS = ("0020000D", "0020000E", "00080018")
+_OF_STUDY = """
+00080020 00080030 00080050 00080051 00080090 00080096 0008009C 0008009D 00080201 00081030 00081032 00081048 00081049
+00081060 00081062 00081080 00081084 00081110 00120010 00120020 00120021 00120030 00120031 00120040 00120042 00120050
+00120051 0020000D 00200010 00321033 00321034 00321060 00380010 00380014 00380060 00380062 00380064 00380500
+"""
+_OF_SERIES = """
+00080021 00080031 00080060 00080070 00080080 00080081 00081010 0008103E 0008103F 00081040 00081041 00081050 00081052
+00081070 00081072 00081090 00081111 00081250 00120060 00120071 00180015 00181000 00181008 00181009 00181020 00181030
+00181050 00181200 00181201 00185100 0020000E 00200011 00200052 00200060 00201040 00280108 00280109 00400241 00400242
+00400243 00400244 00400245 00400250 00400251 00400253 00400254 00400260 00400275 00400280
+"""
+_STUDY, _SERIES = frozenset(_OF_STUDY.split()), frozenset(_OF_SERIES.split())
 _COLUMNS = (instance.c.study_uid, instance.c.series_uid, instance.c.sop_instance_uid)
 
 
 def with_fields(session: Session, tenant: str, query: Query, texts: Sequence[str], places: Sequence[Any]) -> list[str]:
     """Return the answers with what the query includes; ``places`` are their rows."""
     depth = query.level + 1
-    of_level = query.include == {"all"} and query.level is not Level.INSTANCE
-    if of_level:  # the level's whole set is what is answered anyway
-        return list(texts)
     keys = [tuple(getattr(row, column.name) for column in _COLUMNS[:depth]) for row in places]
     packed = _first_metadata(session, tenant, keys, depth)
     found: list[str] = []
     for text, key in zip(texts, keys, strict=True):
         full = json.loads(unpack(packed[key])) if key in packed else {}
         body: Json = json.loads(text)
-        more = full if "all" in query.include and query.level is Level.INSTANCE else _picked(full, query.include)
-        found.append(json.dumps({**more, **body}, ensure_ascii=False, separators=(",", ":")))
+        more = _picked(full, query.include)
+        if "all" in query.include:
+            more = _of_level(full, query.level) | more
+        found.append(json.dumps(dict(sorted({**more, **body}.items())), ensure_ascii=False, separators=(",", ":")))
     return found
+
+
+def _of_level(full: Json, level: Level) -> Json:
+    """Return what is true of the whole study or series."""
+    if level is Level.INSTANCE:
+        return full
+    known = _STUDY if level is Level.STUDY else _STUDY | _SERIES
+    return {tag: value for tag, value in full.items() if tag in known or tag.startswith("0010")}
 
 
 def _first_metadata(

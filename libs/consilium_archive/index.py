@@ -86,17 +86,17 @@ _CLAIM_STUDY = Hot(_claim(sqlite.insert), postgres=_claim(postgresql.insert))
 _ADD_SERIES = Hot(_add_series(sqlite.insert), postgres=_add_series(postgresql.insert))
 _NEW_INSTANCE = Hot(_new_instance(sqlite.insert), _COLUMNS, postgres=_new_instance(postgresql.insert))
 _NEW_ITEM = Hot(insert(item), [c.name for c in item.c if c.name != "id"])
-_COUNT = Hot(
+_counted = (
     update(study)
     .where(study.c.id == bindparam("of_id"))
     .values(
         series_count=study.c.series_count + bindparam("more_series"),
         instance_count=study.c.instance_count + bindparam("more_instances"),
-        modalities=bindparam("all_modalities"),
-        sop_classes=bindparam("all_sop_classes"),
     )
     .execution_options(synchronize_session=False)
 )
+_COUNT = Hot(_counted)
+_COUNT_AND_SETS = Hot(_counted.values(modalities=bindparam("all_modalities"), sop_classes=bindparam("all_sop_classes")))
 
 
 def index_group(session: Session, group: Sequence[Stored]) -> list[Outcome]:
@@ -134,7 +134,9 @@ def _claim_studies(session: Session, group: Sequence[Stored], at: datetime) -> d
     for key in sorted(first):
         there = _TOUCH_STUDY.first(session, {"of_tenant": key[0], "of_study": key[1], "at": at})
         if there is None:
-            [there] = _CLAIM_STUDY.run(session, study_row(first[key].validated.header, key[0], at))
+            header = first[key].validated.header
+            sets = {"modalities": merged("", [header.modality]), "sop_classes": merged("", [header.sop_class_uid])}
+            [there] = _CLAIM_STUDY.run(session, study_row(header, key[0], at) | sets)
         known[key] = there._asdict()
     return known
 
@@ -205,14 +207,20 @@ def _count(session: Session, indexed: list[Stored], studies: dict[StudyKey, Row]
     for key, known in studies.items():
         members = [s for (tenant, uid, _), group in by_series.items() if (tenant, uid) == key for s in group]
         if members:
-            more = {
-                "of_id": known["id"],
-                "more_series": new_series[key],
-                "more_instances": len(members),
-                "all_modalities": merged(known["modalities"], [m.validated.header.modality for m in members]),
-                "all_sop_classes": merged(known["sop_classes"], [m.validated.header.sop_class_uid for m in members]),
-            }
-            _COUNT.run(session, more)
+            written = (
+                known["modalities"],
+                known["sop_classes"],
+            )  # of a new study what its first instance says, indexed or not
+            was = written if known["instance_count"] else ("", "")
+            sets = (
+                merged(was[0], [m.validated.header.modality for m in members]),
+                merged(was[1], [m.validated.header.sop_class_uid for m in members]),
+            )
+            more = {"of_id": known["id"], "more_series": new_series[key], "more_instances": len(members)}
+            if sets == written:  # nearly always: what is not named in an update leaves its indexes alone
+                _COUNT.run(session, more)
+            else:
+                _COUNT_AND_SETS.run(session, more | {"all_modalities": sets[0], "all_sop_classes": sets[1]})
         elif known["instance_count"] == 0:
             session.execute(delete(study).where(study.c.id == known["id"], study.c.instance_count == 0))
 

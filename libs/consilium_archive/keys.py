@@ -71,7 +71,11 @@ _PLAIN: tuple[tuple[str, Key], ...] = (
     ("Columns", Key(_I, "columns", "number")),
     ("NumberOfFrames", Key(_I, "frames", "number")),
 )
-KNOWN = tuple(sorted(name for name, _ in _PLAIN))
+
+
+def known(level: Level) -> list[str]:
+    """Return the keywords that a search at ``level`` can match, sorted."""
+    return sorted(name for name, key in _PLAIN if key.level <= level)
 
 
 def tag_of(word: str) -> str:

@@ -88,7 +88,7 @@ def _span(column: ColumnElement[Any], match: Match) -> Condition:
     if not match.ranged:
         if match.key.kind == "date":
             return column.in_(match.values)
-        return or_(*(column.startswith(value) for value in match.values))
+        return or_(*(_at(column, value) for value in match.values))
     low, high = match.values
     parts: list[Condition] = [column != ""]
     if low:
@@ -96,6 +96,14 @@ def _span(column: ColumnElement[Any], match: Match) -> Condition:
     if high:
         parts.append(column <= (high if match.key.kind == "date" else _end_of(high)))
     return and_(*parts)
+
+
+def _at(column: ColumnElement[Any], time: str) -> Condition:
+    """Match what lies within the time as precisely as it is given; zeros at its end say nothing (``101112.000`` is ``101112``)."""
+    least = time.rstrip("0").rstrip(".") if "." in time else time
+    shorter = [time[:end] for end in range(len(least), len(time)) if time[end - 1] != "."]
+    within = column.startswith(time)
+    return or_(within, column.in_(shorter)) if shorter else within
 
 
 def _end_of(time: str) -> str:

@@ -22,7 +22,7 @@ _MOST = 64
 def readings(group: str) -> tuple[str, ...]:
     """Return the pinyin of one folded component group (parts between carets), none without Han characters.
 
-    Parts are written together (``wang^xiaodong``) and by syllable (``wang^xiao^dong``); ü is written both v and u.
+    Parts are written together (``wang^xiaodong``) and by syllable (``wang^xiao^dong``) and as one word; ü is written v, u and (as in passports) yu.
     """
     if not _HAN.search(group) or len(group) > _MOST:
         return ()
@@ -39,10 +39,11 @@ def readings(group: str) -> tuple[str, ...]:
             break
     written: dict[str, None] = {}
     for form in forms:
-        for u in (False, True):
-            syllables = [[one.replace("v", "u") if u else one for one in part] for part in form]
+        for u in ("v", "u", "yu"):
+            syllables = [[one.replace("v", u) for one in part] for part in form]
             together = ["".join(part) for part in syllables]
-            written |= dict.fromkeys(["^".join(together), "^".join(one for part in syllables for one in part)])
+            every = [one for part in syllables for one in part]
+            written |= dict.fromkeys(["^".join(together), "^".join(every), "".join(every)])
             if (
                 len(parts) == 1 and len(syllables[0]) > 1
             ):  # written without a caret: the family name is the first character

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from consilium_archive.errors import QueryInvalid
-from consilium_archive.keys import KNOWN, Key, Level, key_of, path_of, tag_of
+from consilium_archive.keys import Key, Level, key_of, known, path_of, tag_of
 
 __all__ = ["Level", "Match", "PageRule", "Query", "parse_query"]
 
@@ -83,13 +83,15 @@ def parse_query(level: Level, parameters: Iterable[tuple[str, str]], page: PageR
     said: dict[str, str] = {}
     for name, value in parameters:
         lowered = name.lower()
+        if "\ufffd" in value:
+            raise QueryInvalid(f"The value of {name[:64]} is not percent-encoded UTF-8.", parameter=name[:64])
         if lowered == "includefield":
             include |= {_field(word.strip()) for word in value.split(",") if word.strip()}
         elif lowered in _RESERVED:
             said[lowered] = value
         else:
             values.setdefault(name, []).append(value)
-    on = {name for name, value in said.items() if value.lower() == "true"}
+    on = {name for name in _SWITCHES if _said_true(name, said.get(name, "false"))}
     rules = _Rules("fuzzymatching" in on, "emptyvaluematching" in on, "multiplevaluematching" in on)
     matches = tuple(match for name, given in values.items() for match in _match(level, name, given, rules))
     limit = min(_count("limit", said["limit"]), page.most) if "limit" in said else page.usual
@@ -101,6 +103,15 @@ def parse_query(level: Level, parameters: Iterable[tuple[str, str]], page: PageR
 _RESERVED = frozenset(
     {"limit", "offset", "fuzzymatching", "emptyvaluematching", "multiplevaluematching", "accept", "charset", "orderby"}
 )
+
+
+_SWITCHES = ("fuzzymatching", "emptyvaluematching", "multiplevaluematching")
+
+
+def _said_true(name: str, value: str) -> bool:
+    if value.lower() not in ("true", "false"):
+        raise QueryInvalid(f"{name} is true or false, not {value[:20]!r}.", parameter=name)
+    return value.lower() == "true"
 
 
 def _count(name: str, value: str) -> int:
@@ -130,7 +141,7 @@ def _match(level: Level, name: str, given: list[str], rules: _Rules) -> list[Mat
     key = key_of(name)
     if key is None or key.level > level:
         raise QueryInvalid(
-            f"{name[:64]} can't be matched at this level. Known keys: {', '.join(KNOWN)}, and keys below sequences such as "
+            f"{name[:64]} can't be matched at this level. Known keys: {', '.join(known(level))}, and keys below sequences such as "
             "RequestAttributesSequence.ScheduledProcedureStepID.",
             parameter=name[:64],
         )

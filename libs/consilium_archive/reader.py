@@ -6,6 +6,7 @@ Nothing here opens a pixel file to answer a search or metadata; a frame is one r
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -24,7 +25,7 @@ from consilium_archive.shown import Shown, shown_by
 from consilium_archive.stages import original_key
 from consilium_archive.tables import instance, study
 from consilium_dicom.frames import FrameIndex
-from consilium_platform.blobs import BlobStore
+from consilium_platform.blobs import BlobStore, GetsHere
 from consilium_platform.hot import Hot
 from consilium_platform.sql import Database
 
@@ -95,7 +96,7 @@ class ArchiveReader:
     def _search(self, ask: Ask, base_url: str, session: Session) -> Found:
         rows, total = page(session, ask, self._totals)
         query = ask.query
-        objects = [_object(query.level, row, ask.scope, base_url) for row in rows]
+        objects = _objects(query.level, rows, ask.scope, base_url)
         if query.include and objects:
             objects = with_fields(session, ask.tenant, query, objects, rows)
         patients = () if ask.scope.study_uid else shown_by(rows)
@@ -165,6 +166,10 @@ class ArchiveReader:
         """Return the whole original."""
         return await self._blobs.get(place.key)
 
+    def here(self, place: Place) -> Callable[[], bytes] | None:
+        """Return what reads the whole original in the calling thread, which must not be the loop's; None: this store can't."""
+        return partial(self._blobs.get_here, place.key) if isinstance(self._blobs, GetsHere) else None
+
     async def original_range(self, place: Place, start: int, length: int) -> bytes:
         """Return a part of the original."""
         return await self._blobs.get_range(place.key, start, length)
@@ -196,28 +201,31 @@ def _place(tenant: str, row: Any) -> Place:
     )
 
 
-def _object(level: Level, row: Any, scope: Scope, base_url: str) -> str:
-    """Join the stored texts of the levels into one DICOM JSON object."""
-    parts: list[str] = []
-    url = f"{base_url}/studies/{row.study_uid}"
-    if level is Level.STUDY or not scope.study_uid:
-        parts += [
-            row.study_attributes,
-            study_counts(row.modalities, row.sop_classes, row.series_count, row.instance_count),
-        ]
-    else:
-        parts.append(_uid("0020000D", row.study_uid))
-    if level >= Level.SERIES:
-        url += f"/series/{row.series_uid}"
-        if level is Level.SERIES or not scope.series_uid:
-            parts += [row.attributes, f'"00201209":{{"vr":"IS","Value":[{row.in_series}]}}']
+def _objects(level: Level, rows: Sequence[Any], scope: Scope, base_url: str) -> list[str]:
+    """Join the stored texts of the levels into one DICOM JSON object for each row."""
+    with_study = level is Level.STUDY or not scope.study_uid
+    with_series = level is Level.SERIES or not scope.series_uid
+    root = json.dumps(f"{base_url}/studies/")[1:-1]
+    found: list[str] = []
+    for row in rows:
+        url = root + row.study_uid
+        if with_study:
+            counts = study_counts(row.modalities, row.sop_classes, row.series_count, row.instance_count)
+            parts = [row.study_attributes, counts]
         else:
-            parts.append(_uid("0020000E", row.series_uid))
-    if level is Level.INSTANCE:
-        url += f"/instances/{row.sop_instance_uid}"
-        parts.append(row.summary)
-    parts.append(f'"00081190":{{"vr":"UR","Value":[{json.dumps(url)}]}}')
-    return f"{{{','.join(part for part in parts if part)}}}"
+            parts = [_uid("0020000D", row.study_uid)]
+        if level >= Level.SERIES:
+            url = f"{url}/series/{row.series_uid}"
+            if with_series:
+                parts += (row.attributes, f'"00201209":{{"vr":"IS","Value":[{row.in_series}]}}')
+            else:
+                parts.append(_uid("0020000E", row.series_uid))
+        if level is Level.INSTANCE:
+            url = f"{url}/instances/{row.sop_instance_uid}"
+            parts.append(row.summary)
+        parts.append(f'"00081190":{{"vr":"UR","Value":["{url}"]}}')
+        found.append(f"{{{','.join(filter(None, parts))}}}")
+    return found
 
 
 def _uid(tag: str, uid: str) -> str:

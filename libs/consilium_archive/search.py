@@ -1,36 +1,40 @@
 """One page of a search, from the index alone (PS3.18 10.6): which rows, in a stable order, and how many there are in all.
 
-Large archives: on SQLite a covering index answers scans without touching the wide rows, and the trigram index is asked first whether
-only few studies can match; on PostgreSQL the planner decides with pg_trgm. Totals are exact up to ``COUNTED_TO``, are not counted
-where the page itself tells, and are remembered for some seconds.
+Large archives: the trigram index is asked first for what a name or free text can match (``candidates``); what matches often is walked
+in order, on SQLite by a covering index that spares the wide rows. Totals are exact up to ``COUNTED_TO``, are not counted where the page
+itself tells, and are remembered for some seconds.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, literal_column, select, text
+from sqlalchemy import ColumnElement, Select, func, literal_column, select
 from sqlalchemy.orm import Session
 
-from consilium_archive.matching import conditions, is_wild, runs_of, trigrams
+from consilium_archive.candidates import (
+    Several,
+    of_few,
+    of_prefix,
+    of_rare_modality,
+    planned_for_its_values,
+    several,
+    within,
+)
+from consilium_archive.matching import conditions, is_wild, runs_of, wildcard
 from consilium_archive.query import Level, Match, Query
 from consilium_archive.tables import instance, series, study
+from consilium_archive.wide import TABLES, downwards, first_ids, order_of, same, selected, wide_rows
 
 COUNTED_TO = 10_000
-_FEW = 500
 _KEPT_S = 10.0
 _KEPT = 512
+_PREFIXED = frozenset({"patient_id", "accession_number"})
 _INDEXED = frozenset({"patient_id", "accession_number", "study_uid", "series_uid", "sop_instance_uid", "birth_date"})
-_TABLES = {Level.STUDY: study, Level.SERIES: series, Level.INSTANCE: instance}
-_STUDY = (
-    study.c.attributes.label("study_attributes"), study.c.modalities, study.c.sop_classes, study.c.series_count,
-    study.c.instance_count, study.c.patient_id, study.c.issuer,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,9 @@ class Scope:
         """Return the conditions that hold ``table``'s rows inside the scope."""
         named = {"study_uid": self.study_uid, "series_uid": self.series_uid, "sop_instance_uid": self.sop_instance_uid}
         return [table.c[column] == uid for column, uid in named.items() if uid and column in table.c]
+
+
+_EVERYTHING = Scope()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,58 +96,96 @@ class Totals:
             self._known.popitem(last=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How a query is met: its conditions for a page and for the total; ``few``: few rows are known to meet them; ``runs``: trigrams lead."""
+
+    where: list[ColumnElement[bool]]
+    counted: list[ColumnElement[bool]]
+    few: bool
+    runs: list[str]
+
+
 def page(session: Session, ask: Ask, totals: Totals) -> tuple[Sequence[Any], Total]:
     """Return the rows of the page, in order, and the total."""
     query = ask.query
-    where, few = _where(session, ask)
+    plan = _plan(session, ask)
+    if plan.runs:
+        found = _of_several(session, ask, plan, totals)
+        if found is not None:
+            return found
     rows: Sequence[Any] = ()
     if query.limit:
-        rows = _rows(session, ask, where, few=few)
+        rows = _rows(session, ask, plan)
     if 0 < len(rows) < query.limit:
         return rows, Total(query.offset + len(rows))
     if not rows and query.limit and not query.offset:
         return rows, Total(0)
-    return rows, _total(session, ask, where, totals)
+    return rows, _total(session, ask, plan.counted, totals)
 
 
-def _where(session: Session, ask: Ask) -> tuple[list[ColumnElement[bool]], bool]:
-    """Return the conditions, and whether few rows are known to meet them: then an index leads to them, not the order."""
-    matches = ask.query.matches
-    table = _TABLES[ask.query.level]
+def _plan(session: Session, ask: Ask) -> _Plan:
+    """Return how to meet the query: by an index that leads to few rows, by trigrams, or by walking the order."""
+    matches, level = ask.query.matches, ask.query.level
+    table = TABLES[level]
+    few = exact = bool(ask.scope.study_uid) or any(_selective(match) for match in matches)
     where = [table.c.tenant_id == ask.tenant, *ask.scope.conditions(table)]
+    walked: list[ColumnElement[bool]] = []  # one that keeps an index out of a page, which counts as another
+    counted: list[ColumnElement[bool]] = []
+    for match in matches:
+        if ask.sqlite and level is Level.STUDY and not few and _prefixed(match):
+            counted = [wildcard(study.c[match.key.column], match.values[0], sqlite=True)]
+            few = of_prefix(session, ask.tenant, counted[0])
+            walked = counted if few else [
+                wildcard(literal_column(f"+archive_study.{match.key.column}"), match.values[0], sqlite=True)
+            ]  # fmt: skip
+            matches = tuple(one for one in matches if one is not match)
+            break
     where += conditions(matches, ask.tenant, sqlite=ask.sqlite)
-    few = bool(ask.scope.study_uid) or any(_selective(match) for match in matches)
     for match in matches:
         if not few and match.key.column == "modalities" and not match.empty:
             found, few = of_rare_modality(session, ask.tenant, match.values)
             where += found
-    runs = [run for match in matches for run in runs_of(match)]
-    if runs and not few:
-        found, few = narrowed(session, runs, sqlite=ask.sqlite)
+    runs = [] if few or counted else [run for match in matches for run in runs_of(match)]
+    if runs and ask.sqlite:
+        found, few = of_few(session, runs)
         where += found
-    return where, few
+    elif runs and level is not Level.STUDY:
+        where += within(runs)
+    if matches and not exact:
+        planned_for_its_values(session, sqlite=ask.sqlite)
+    return _Plan([*where, *walked], [*where, *counted], few, runs if level is Level.STUDY and not few else [])
 
 
-def of_rare_modality(
-    session: Session, tenant: str, modalities: Sequence[str]
-) -> tuple[list[ColumnElement[bool]], bool]:
-    """Return the condition that leads to the studies of a modality if there are few of them, and whether there are."""
-    of_modality = (series.c.tenant_id == tenant, series.c.modality.in_(modalities))
-    uids = session.scalars(select(series.c.study_uid).where(*of_modality).limit(_FEW + 1)).all()
-    return ([study.c.study_uid.in_(set(uids))], True) if len(uids) <= _FEW else ([], False)
-
-
-def narrowed(session: Session, runs: list[str], *, sqlite: bool) -> tuple[list[ColumnElement[bool]], bool]:
-    """Return conditions that let the trigram index help to find studies whose search text holds every run, and whether they are few."""
-    if not sqlite:
-        return [study.c.search_text.like(f"%{run}%") for run in runs], False
-    asked = " AND ".join(f'"{three}"' for three in trigrams(runs))
-    sql = text("SELECT rowid FROM archive_study_find WHERE archive_study_find MATCH :asked LIMIT :most")
-    ids = [row[0] for row in session.execute(sql, {"asked": asked, "most": _FEW + 1})]
-    if len(ids) > _FEW:
-        return [], False
-    listed = text("SELECT value FROM json_each(:ids)").bindparams(ids=json.dumps(ids)).columns(study.c.id)
-    return [study.c.id.in_(listed)], True
+def _of_several(session: Session, ask: Ask, plan: _Plan, totals: Totals) -> tuple[Sequence[Any], Total] | None:
+    """Return page and total from one pass over what the trigram index finds; None where the order is to be walked."""
+    query = ask.query
+    key = _key(session, ask)
+    known = totals.get(key)
+    if known is not None and _soon_met(known.count, query.offset + query.limit, sqlite=ask.sqlite):
+        return None
+    sets = [match for match in query.matches if match.key.column == "modalities" and not match.empty]
+    asked = Several(
+        ask.tenant,
+        plan.where,
+        narrow=conditions(sets, ask.tenant, sqlite=ask.sqlite),
+        runs=plan.runs,
+        dated=any(match.key.column == "study_date" for match in query.matches),
+        order=order_of(query.level, query.order),
+        downwards=downwards(query.level, query.order),
+        limit=query.limit,
+        offset=query.offset,
+        most=COUNTED_TO + 1,
+    )
+    found = several(session, asked, sqlite=ask.sqlite)
+    if found is None:
+        return None
+    ids, count = found
+    total = Total(count) if count <= COUNTED_TO else Total(COUNTED_TO, exact=False)
+    totals.put(key, total)
+    if not total.exact:
+        return None
+    return wide_rows(session, query.level, ids, with_study=ask.with_study, sqlite=ask.sqlite), total
 
 
 def _selective(match: Match) -> bool:
@@ -148,69 +193,57 @@ def _selective(match: Match) -> bool:
     return plain and not any(is_wild(value) for value in match.values)
 
 
-def _rows(session: Session, ask: Ask, where: list[ColumnElement[bool]], *, few: bool) -> Sequence[Any]:
-    query = ask.query
-    order = ordering(ask, few=few)
-    if ask.scope.study_uid or (query.level is Level.STUDY and not query.matches):
-        direct = _selected(ask).where(*where).order_by(*order)
+def _soon_met(matching: int, reach: int, *, sqlite: bool) -> bool:
+    """Tell whether a walk in order over 100,000 studies meets ``reach`` of the matching ones sooner than trigrams find them all.
+
+    SQLite walks a covering index, PostgreSQL reads a row at each step.
+    """
+    return matching > 5 * reach if sqlite else matching**2 > 100_000 * reach
+
+
+def _prefixed(match: Match) -> bool:
+    """Tell whether an index leads to the values that begin as the match's only one does."""
+    wild = match.key.column in _PREFIXED and not match.key.path and len(match.values) == 1 and is_wild(match.values[0])
+    return wild and match.values[0][0] not in "*?"
+
+
+def _rows(session: Session, ask: Ask, plan: _Plan) -> Sequence[Any]:
+    query, where, few = ask.query, plan.where, plan.few
+    if ask.scope.study_uid:
+        direct = selected(query.level, with_study=ask.with_study).where(*where).order_by(*ordering(ask, few=few))
         return session.execute(direct.limit(query.limit).offset(query.offset)).all()
     # The ids come from indexes alone; only the page's own rows, which are wide, are read and joined.
-    id_ = _TABLES[query.level].c.id
-    asked = select(id_).select_from(_matched(ask)).where(*where).order_by(*order)
-    ids = session.scalars(asked.limit(query.limit).offset(query.offset)).all()
-    if not ids:
-        return ()
-    wide = session.execute(_selected(ask).add_columns(id_.label("row_id")).where(id_.in_(ids)))
-    by_id = {row.row_id: row for row in wide}
-    return [by_id[one] for one in ids]
+    if not query.matches and ask.scope == _EVERYTHING:
+        ids = first_ids(session, ask.tenant, query.level, query.order, query.limit, query.offset)
+    else:
+        asked = select(TABLES[query.level].c.id).select_from(_matched(ask)).where(*where)
+        asked = asked.order_by(*ordering(ask, few=few))
+        ids = session.scalars(asked.limit(query.limit).offset(query.offset)).all()
+    return wide_rows(session, query.level, ids, with_study=ask.with_study, sqlite=ask.sqlite)
 
 
 def _matched(ask: Ask) -> Any:
     """Return the tables that the conditions and the order of a query need."""
     levels = {match.key.level for match in ask.query.matches}
-    tables: Any = _TABLES[ask.query.level]
+    tables: Any = TABLES[ask.query.level]
     if ask.query.level is Level.INSTANCE and Level.SERIES in levels:
-        tables = tables.join(series, _same(instance, series, "tenant_id", "study_uid", "series_uid"))
+        tables = tables.join(series, same(instance, series, "tenant_id", "study_uid", "series_uid"))
     if ask.query.level is not Level.STUDY and Level.STUDY in levels:
-        tables = tables.join(study, _same(_TABLES[ask.query.level], study, "tenant_id", "study_uid"))
+        tables = tables.join(study, same(TABLES[ask.query.level], study, "tenant_id", "study_uid"))
     return tables
-
-
-def _selected(ask: Ask) -> Select[Any]:
-    level = ask.query.level
-    if level is Level.STUDY:
-        return select(study.c.study_uid, *_STUDY).select_from(study)
-    columns: list[Any] = [series.c.study_uid, series.c.series_uid, series.c.attributes]
-    columns += [series.c.instance_count.label("in_series"), *(_STUDY if ask.with_study else ())]
-    tables: Any = series
-    if level is Level.INSTANCE:
-        columns += [instance.c.sop_instance_uid, instance.c.summary]
-        tables = instance.join(series, _same(instance, series, "tenant_id", "study_uid", "series_uid"))
-    if ask.with_study:
-        tables = tables.join(study, _same(series, study, "tenant_id", "study_uid"))
-    return select(*columns).select_from(tables)
 
 
 def ordering(ask: Ask, *, few: bool) -> list[ColumnElement[Any]]:
     """Return the order of the level; a plus before its first column keeps SQLite from walking the order's index for few rows."""
     level, by = ask.query.level, ask.query.order
-    if level is Level.STUDY:
-        columns = [study.c[by.column], *([study.c.study_time] if by.column == "study_date" else []), study.c.id]
-    elif level is Level.SERIES:
-        columns = [series.c.study_uid, series.c.number, series.c.id]
-    else:
-        columns = [instance.c.study_uid, instance.c.series_uid, instance.c.number, instance.c.id]
-    expressions: list[ColumnElement[Any]] = list(columns)
+    expressions = order_of(level, by)
     if few and ask.sqlite:
-        expressions[0] = literal_column(f"+{columns[0].table.name}.{columns[0].name}")
-    if level is Level.STUDY and by.descending:
-        return [one.desc() for one in expressions]
-    return expressions
+        expressions[0] = literal_column(f"+{TABLES[level].name}.{expressions[0].name}")
+    return [one.desc() for one in expressions] if downwards(level, by) else expressions
 
 
 def _total(session: Session, ask: Ask, where: list[ColumnElement[bool]], totals: Totals) -> Total:
-    newest = session.scalar(select(func.max(instance.c.id)))
-    key = (ask.tenant, ask.query.level, ask.scope, ask.query.matches, newest)
+    key = _key(session, ask)
     known = totals.get(key)
     if known is None:
         # Without any condition the order's index alone is counted, to the end: some ms for 100,000 studies.
@@ -224,9 +257,6 @@ def _total(session: Session, ask: Ask, where: list[ColumnElement[bool]], totals:
     return known
 
 
-def _same(left: Any, right: Any, *columns: str) -> ColumnElement[bool]:
-    first, *rest = [left.c[column] == right.c[column] for column in columns]
-    for more in rest:
-        first = first & more
-    result: ColumnElement[bool] = first
-    return result
+def _key(session: Session, ask: Ask) -> tuple[Any, ...]:
+    newest = session.scalar(select(func.max(instance.c.id)))
+    return (ask.tenant, ask.query.level, ask.scope, ask.query.matches, newest)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(NamedTuple):
     """One patient of a page; ``study_uid`` only where the patient has no id: such studies are not one patient's."""
 
     patient_id: str
@@ -18,5 +16,5 @@ class Shown:
 
 def shown_by(rows: Iterable[Any]) -> tuple[Shown, ...]:
     """Return the patients of rows that hold ``patient_id``, ``issuer`` and ``study_uid``, each once, in order."""
-    found = (Shown(row.patient_id, row.issuer, "" if row.patient_id else row.study_uid) for row in rows)
-    return tuple(dict.fromkeys(found))
+    found = [(row.patient_id, row.issuer, "" if row.patient_id else row.study_uid) for row in rows]
+    return tuple(map(Shown._make, dict.fromkeys(found)))

@@ -3,7 +3,7 @@
 ``attributes`` of study and series is the inside of a DICOM JSON object without braces (PS3.18 F), ready to be joined into answers;
 of an instance it is both that (``summary``) and the full metadata as raw deflate that ends on a byte (see ``packing``).
 Text keys for matching are folded by ``names.fold``. Sets are written ``\\CT\\US\\`` so that a wildcard finds a member.
-``search_text`` has a trigram index (migration 0008): FTS5 on SQLite, kept by triggers, pg_trgm on PostgreSQL. ``item`` holds the
+``search_text`` has a trigram index (migrations 0008, 0010): FTS5 on SQLite, kept by triggers, pg_trgm on PostgreSQL. ``item`` holds the
 values inside those sequences that can be matched (``sequences``): ``path`` of tags, ``number`` of the item.
 """
 

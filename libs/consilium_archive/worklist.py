@@ -13,11 +13,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, literal_column, select, tuple_
 from sqlalchemy.orm import Session
 
+from consilium_archive.candidates import of_few, of_rare_modality, planned_for_its_values
 from consilium_archive.dicom_json import members_of
 from consilium_archive.errors import NotArchived, QueryInvalid
 from consilium_archive.matching import wildcard
 from consilium_archive.names import encode, fold
-from consilium_archive.search import narrowed, of_rare_modality
 from consilium_archive.shown import Shown, shown_by
 from consilium_archive.tables import study
 from consilium_core.clock import iso
@@ -73,9 +73,10 @@ def _page(session: Session, tenant: str, ask: WorklistAsk, *, sqlite: bool) -> W
     if ask.modality and not few:
         narrower, few = of_rare_modality(session, tenant, [_word(ask.modality)])
         conditions += narrower
-    if runs and not few:
-        narrower, few = narrowed(session, runs, sqlite=sqlite)
+    if runs and not few and sqlite:
+        narrower, few = of_few(session, runs)
         conditions += narrower
+    planned_for_its_values(session, sqlite=sqlite)
     first: Any = literal_column("+archive_study.study_date") if few and sqlite else study.c.study_date
     ordered = (first.desc(), study.c.study_time.desc(), study.c.id.desc())
     # The ids come from an index alone; only the page's own rows, which are wide, are read.

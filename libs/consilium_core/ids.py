@@ -23,12 +23,13 @@ SeriesUid = NewType("SeriesUid", str)
 SopUid = NewType("SopUid", str)
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
 
 
 def new_ulid(now_ms: int | None = None) -> str:
     """Return a 26-character ULID: 48 bits of Unix milliseconds, then 80 random bits; sorts by time."""
     value = ((time.time_ns() // 1_000_000 if now_ms is None else now_ms) << 80) | secrets.randbits(80)
-    return "".join(_CROCKFORD[(value >> shift) & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[(value >> shift) & 1023] for shift in range(120, -1, -10)])
 
 
 def new_uid() -> str:

@@ -217,7 +217,8 @@ def apply_linear(
         if width <= 1:
             raise DicomInvalid("a linear window is at least 1 wide")
         slope, middle = 255.0 / (width - 1.0), center - 0.5
-    scaled = np.multiply(samples, np.float32(rescale[0] * slope), dtype=np.float32)
+    scaled = samples.astype(np.float32)
+    scaled *= np.float32(rescale[0] * slope)
     scaled += np.float32(127.5 + (rescale[1] - middle) * slope + 0.5)
     np.clip(scaled, 0, 255, out=scaled)
     return np.asarray(scaled.astype(np.uint8))

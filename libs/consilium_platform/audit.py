@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Literal
 
 import structlog
@@ -100,26 +99,30 @@ def entry_hash(number: int, at: datetime, record: AuditRecord, previous: str) ->
     return hashlib.sha256(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
 
-Waiting = tuple[AuditRecord, "asyncio.Future[None]"]
+Waiting = tuple[Sequence[AuditRecord], "asyncio.Future[None]"]
 _DETAIL_CHARS = 8192
+_TOGETHER = 256  # entries of a group, unless one caller brings more
 
 
 def fitting(record: AuditRecord) -> AuditRecord:
     """Return the record as every database can hold it: no NUL, no lone surrogate, no text longer than its column."""
     held: dict[str, Any] = {}
-    for name in ("tenant", "actor", "role", "action", "outcome", "subject", "patient_id", "detail"):
+    for name, most in _TEXTS:
         given = getattr(record, name)
         if not isinstance(given, str):
             continue  # the database refuses it: its writer is to hear of it
-        given = given.replace("\0", "")
-        kept = given.encode("utf-8", "replace").decode("utf-8")[
-            : getattr(audit_entry.c[name].type, "length", None) or _DETAIL_CHARS
-        ]
-        if kept != getattr(record, name):
+        if len(given) <= most and given.isascii() and "\0" not in given:
+            continue
+        kept = given.replace("\0", "").encode("utf-8", "replace").decode("utf-8")[:most]
+        if kept != given:
             held[name] = kept
     return replace(record, **held) if held else record
 
 
+_TEXTS = tuple(
+    (name, getattr(audit_entry.c[name].type, "length", None) or _DETAIL_CHARS)
+    for name in ("tenant", "actor", "role", "action", "outcome", "subject", "patient_id", "detail")
+)
 _NEWEST = Hot(
     select(audit_entry.c.number, audit_entry.c.hash)
     .where(audit_entry.c.tenant == bindparam("of_tenant"))
@@ -134,26 +137,30 @@ class AuditLog:
 
     def __init__(self, database: Database, bound: int = 4096) -> None:
         self._database = database
-        self._queue: asyncio.Queue[Waiting] = asyncio.Queue(bound)
+        self._queue: asyncio.Queue[Waiting] = asyncio.Queue()
+        self._queued, self._bound = 0, bound  # entries
 
     async def record(self, record: AuditRecord) -> None:
         """Return when the entry is durable; raise when the trail can't be written (then nothing may be shown)."""
+        await self.record_all((record,))
+
+    async def record_all(self, records: Sequence[AuditRecord]) -> None:
+        """Record entries that belong together: queued at once, they share a commit; raise when one of them can't be written.
+
+        At most ``bound`` entries wait, or one caller's: more are refused.
+        """
+        if not records:
+            return
+        if self._queued and self._queued + len(records) > self._bound:
+            raise Exhausted("The audit trail is overloaded. Try again in a moment.", retry_after_s=1.0)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        try:
-            self._queue.put_nowait((record, done))
-        except asyncio.QueueFull:
-            raise Exhausted("The audit trail is overloaded. Try again in a moment.", retry_after_s=1.0) from None
+        self._queued += len(records)
+        self._queue.put_nowait((records, done))
         try:
             async with asyncio.timeout(15):
                 await done
         except TimeoutError:
             raise Unavailable("The audit trail does not answer. Try again in a moment.") from None
-
-    async def record_all(self, records: Sequence[AuditRecord]) -> None:
-        """Record several entries that belong together: queued at once, they share a commit."""
-        for failed in await asyncio.gather(*(self.record(one) for one in records), return_exceptions=True):
-            if isinstance(failed, BaseException):
-                raise failed
 
     async def act(
         self,
@@ -197,36 +204,44 @@ class AuditLog:
         """Write groups until cancelled."""
         while True:
             group = [await self._queue.get()]
-            while len(group) < 256 and not self._queue.empty():
+            size = len(group[0][0])
+            while size < _TOGETHER and not self._queue.empty():
                 group.append(self._queue.get_nowait())
+                size += len(group[-1][0])
+            self._queued -= size
             await self._write(group)
 
     async def _write(self, group: list[Waiting]) -> None:
         """Write a group in one transaction; when it fails, each entry alone, so that one unfit entry fails nobody else's."""
+        entries = [entry for records, _ in group for entry in records]
+        failed = await self._written(entries)
+        alone = (
+            failed is not None and len(entries) > 1 and not isinstance(failed, Unavailable)
+        )  # an outage fails all alike
+        for records, done in group:
+            found = [await self._written([entry]) for entry in records] if alone else [failed]
+            problem = next((one for one in found if one is not None), None)
+            if done.done():
+                continue
+            if problem is None:
+                done.set_result(None)
+            else:
+                done.set_exception(problem)
+
+    async def _written(self, entries: list[AuditRecord]) -> Exception | None:
+        """Write entries in one transaction; return what went wrong."""
         try:
-            await self._database.transact(partial(self._append_all, group=group))
+            await self._database.transact(lambda session: self.append(session, entries))
         except Exception as problem:
-            log.error("audit_write_failed", error=type(problem).__name__, size=len(group))  # noqa: TRY400 - the callers get the trace
-            if len(group) > 1 and not isinstance(problem, Unavailable):  # an outage fails all alike
-                for single in group:
-                    await self._write([single])
-                return
-            for _, done in group:
-                if not done.done():
-                    done.set_exception(problem)
-        else:
-            for _, done in group:
-                if not done.done():
-                    done.set_result(None)
+            log.error("audit_write_failed", error=type(problem).__name__, size=len(entries))  # noqa: TRY400 - the callers get the trace
+            return problem
+        return None
 
     def append(self, session: Session, records: Sequence[AuditRecord]) -> None:
         """Write entries into the caller's transaction, as its last statements: they hold the trail's lock until the commit."""
         fit = [fitting(record) for record in records]
         for tenant in sorted({record.tenant for record in fit}):
             self._append(session, [record for record in fit if record.tenant == tenant])
-
-    def _append_all(self, session: Session, group: list[Waiting]) -> None:
-        self.append(session, [record for record, _ in group])
 
     def _append(self, session: Session, records: list[AuditRecord]) -> None:
         tenant = records[0].tenant

@@ -133,6 +133,15 @@ class Expires(Protocol):
         ...
 
 
+@runtime_checkable
+class GetsHere(Protocol):
+    """A store that can also read in the calling thread, likewise."""
+
+    def get_here(self, key: str) -> bytes:
+        """Return the whole object; raise BlobNotFound. Blocks."""
+        ...
+
+
 def check_key(key: str) -> str:
     """Return the key or raise Invalid: no absolute path, no dot segments, no surprise."""
     if len(key) > 512 or not _KEY.match(key):

@@ -1,16 +1,14 @@
 """Objects as files under one folder: written beside, synced, renamed, the directory synced.
 
-obstore's folder store is not used here: it does not sync and can't be told to. All work runs in a bounded thread pool.
+obstore's folder store is not used here: it does not sync and can't be told to. All work runs in a bounded number of threads.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -28,6 +26,7 @@ from consilium_platform.blobs import (
     Entry,
     check_key,
 )
+from consilium_platform.workers import Workers
 
 T = TypeVar("T")
 _PAGE = 1000
@@ -44,11 +43,11 @@ class FolderBlobs:
         self._temporary.mkdir(parents=True, exist_ok=True)
         self._durable = {str(root)}  # folders whose names are on the disk, all the way up
         self._fresh, self._number = f"{self._temporary}/{uuid4().hex}-", count()  # names that nobody else takes
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
+        self._workers = Workers(threads, "blobs")
 
     async def _run(self, work: Callable[[], T]) -> T:
         with _translated():
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            return await self._workers.run(work)
 
     def _publish(self, temporary: Path | str, key: str) -> None:
         target = f"{self._root}/{key}"
@@ -131,6 +130,11 @@ class FolderBlobs:
         path = self._root / check_key(key)
         return await self._run(path.read_bytes)
 
+    def get_here(self, key: str) -> bytes:
+        """Read the file in the calling thread, which must not be the loop's."""
+        with _translated():
+            return (self._root / check_key(key)).read_bytes()
+
     async def get_range(self, key: str, start: int, length: int) -> bytes:
         """Read a part of the file."""
         path = self._root / check_key(key)
@@ -208,7 +212,7 @@ class FolderBlobs:
 
     def close(self) -> None:
         """End the threads."""
-        self._pool.shutdown(wait=True)
+        self._workers.close()
 
 
 def _walk(folder: Path, root: Path, prefix: str) -> Iterator[Entry]:

@@ -26,7 +26,7 @@ Parameters = Mapping[str, Any]
 class Hot:
     """One statement; ``names``: the columns of an INSERT without explicit values; ``postgres``: its form there if it differs."""
 
-    __slots__ = ("_fixed", "_out", "_parameters", "_row", "_sql", "_statement")
+    __slots__ = ("_fixed", "_out", "_parameters", "_plain", "_row", "_sql", "_statement")
 
     def __init__(
         self, statement: Executable, names: Sequence[str] | None = None, *, postgres: Executable | None = None
@@ -42,6 +42,7 @@ class Hot:
             self._fixed = {}
         returned = list(getattr(statement, "exported_columns", ()) or getattr(statement, "_returning", ()))
         self._out: list[Convert] = [one.type.dialect_impl(dialect).result_processor(dialect, None) for one in returned]
+        self._plain = not any(self._out)
         self._row: Any = namedtuple("Row", [one.key for one in returned], rename=True) if returned else None
 
     def run(self, session: Session, parameters: Parameters) -> list[Any]:
@@ -84,6 +85,8 @@ class Hot:
         return [given[name] if convert is None else convert(given[name]) for name, convert in self._parameters]
 
     def _named(self, row: tuple[Any, ...]) -> Any:
+        if self._plain:
+            return self._row._make(row)
         return self._row(
             *[
                 value if convert is None or value is None else convert(value)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
-from consilium_archive import search
+from consilium_archive import candidates, search
 from consilium_archive.errors import QueryInvalid
 from consilium_archive.query import Level, PageRule, parse_query
 from consilium_archive.reader import ArchiveReader, Found, Scope
@@ -45,6 +45,7 @@ async def test_names_are_found_by_pinyin_and_fuzzily(reader: ArchiveReader, put:
         ("wáng^xiǎo*", ["1"]),
         ("shan*", ["3"]),
         ("*xiaodong", ["1"]),
+        ("wangxiaodong", ["1"]),
         ("wan", []),
     ):
         found = await find(reader, Level.STUDY, PatientName=value)
@@ -142,6 +143,52 @@ async def test_includefield_takes_paths_below_sequences(reader: ArchiveReader, p
     assert set(json.loads(whole)["00400275"]["Value"][0]) == {"00080050", "00400009", "00401001"}
 
 
+async def test_all_fields_of_a_study_or_series_are_those_of_its_own_modules(reader: ArchiveReader, put: Put) -> None:
+    await put(PatientID="1", PatientAge="063Y", OperatorsName="Tech^One")
+    [study] = [json.loads(one) for one in (await find(reader, Level.STUDY, includefield="all")).objects]
+    assert study["00101010"]["Value"] == ["063Y"]
+    assert not {"00081070", "00280030", "00080018"} & study.keys()
+    assert study["00201208"]["Value"] == [1], "the usual attributes are there too"
+    assert list(study) == sorted(study)
+    [series] = [json.loads(one) for one in (await find(reader, Level.SERIES, includefield="all")).objects]
+    assert series["00081070"]["Value"] == [{"Alphabetic": "Tech^One"}]
+    assert series["00101010"]["Value"] == ["063Y"]
+    assert not {"00280030", "00080018"} & series.keys()
+    both = await reader.search(
+        "demo",
+        parse_query(Level.STUDY, [("includefield", "all"), ("includefield", "PixelSpacing")], PageRule()),
+        Scope(),
+        "http://h/dicomweb",
+    )
+    assert {"00101010", "00280030"} <= json.loads(both.objects[0]).keys()
+
+
+async def test_a_time_matches_at_any_precision(reader: ArchiveReader, put: Put) -> None:
+    await put(PatientID="1", StudyTime="185059")
+    await put(PatientID="2", StudyTime="185059.500")
+    for value, expected in (
+        ("185059", ["2", "1"]), ("185059.000", ["1"]), ("18:50:59.0", ["1"]), ("185059.5", ["2"]), ("185059.500000", ["2"]),
+    ):  # fmt: skip
+        assert ids(await find(reader, Level.STUDY, StudyTime=value)) == expected, value
+
+
+@pytest.mark.parametrize("keys", [{"fuzzymatching": "yes"}, {"PatientName": "Wang\ufffd"}])
+def test_a_switch_that_is_neither_on_nor_off_and_text_that_is_not_utf8_are_refused(keys: dict[str, str]) -> None:
+    with pytest.raises(QueryInvalid):
+        parse_query(Level.STUDY, list(keys.items()), PageRule())
+
+
+def test_a_refusal_names_the_keys_of_its_level() -> None:
+    with pytest.raises(QueryInvalid) as study:
+        parse_query(Level.STUDY, [("Modality", "CT")], PageRule())
+    assert "ModalitiesInStudy" in study.value.detail
+    assert " Modality," not in study.value.detail
+    with pytest.raises(QueryInvalid) as series:
+        parse_query(Level.SERIES, [("Rows", "1")], PageRule())
+    assert " Modality," in series.value.detail
+    assert "SOPClassUID" not in series.value.detail
+
+
 async def test_studies_are_ordered_as_asked_and_stably(reader: ArchiveReader, put: Put) -> None:
     for patient, name, date in (("1", "张^三", "20240101"), ("2", "Smith^J", "20240103"), ("3", "李^四", "20240102")):
         await put(PatientID=patient, PatientName=name, StudyDate=date)
@@ -171,19 +218,44 @@ async def test_totals_are_exact_until_they_are_said_to_be_a_lower_bound(
     assert (len(last.objects), last.total, last.exact) == (2, 6, True), "a page that is not full tells the total itself"
 
 
-async def test_many_candidates_and_few_find_the_same(
-    reader: ArchiveReader, put: Put, monkeypatch: pytest.MonkeyPatch
+async def test_every_way_to_find_studies_gives_the_same_pages_and_totals(
+    any_platform: Platform, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """An index leads to few, trigrams to several thousand, the rest is met in order; which way is taken depends on numbers alone."""
     for n in range(6):
-        await put(PatientID=f"P{n}", PatientName=f"=王^{'小东明强伟芳'[n]}", Modality=("CT", "OT")[n == 5])
-    asked: list[dict[str, str]] = [
-        {"PatientName": "wang*"}, {"PatientName": "*小*"}, {"PatientID": "P?"}, {"ModalitiesInStudy": "OT"},
-        {"PatientName": "wang^*", "ModalitiesInStudy": "CT"}, {"PatientName": "*nobody*"},
+        await put(
+            PatientID=f"P{n}", PatientName=f"=王^{'小东明强伟芳'[n]}", Modality=("CT", "OT")[n == 5], StudyDate=f"202401{n % 3 + 1:02d}",
+            StudyDescription=("Chest", "Head")[n % 2],
+        )  # fmt: skip
+    asked: list[tuple[dict[str, str], int]] = [
+        ({"PatientName": "wang*"}, 6), ({"PatientName": "*小*"}, 1), ({"PatientID": "P?"}, 6), ({"PatientID": "P*"}, 6),
+        ({"ModalitiesInStudy": "OT"}, 1), ({"PatientName": "wang^*", "ModalitiesInStudy": "CT"}, 5),
+        ({"PatientName": "*nobody*"}, 0), ({"PatientName": "wang*", "StudyDate": "20240102-"}, 4),
+        ({"PatientName": "*wang*", "StudyDescription": "*hest*"}, 3), ({"PatientName": "wang*", "PatientID": "P*"}, 6),
     ]  # fmt: skip
-    few = [ids(await find(reader, Level.STUDY, **keys)) for keys in asked]
-    monkeypatch.setattr(search, "_FEW", 0)
-    assert [ids(await find(reader, Level.STUDY, **keys)) for keys in asked] == few
-    assert [len(found) for found in few] == [6, 1, 6, 1, 5, 0]
+    turns = [
+        {"limit": "2", "offset": str(offset), "orderby": by}
+        for offset in (0, 2, 9)
+        for by in ("PatientID", "-StudyDate")
+    ]
+
+    async def everything(few: int, several: int, counted_to: int) -> list[tuple[list[str], int, bool]]:
+        monkeypatch.setattr(candidates, "FEW", few)
+        monkeypatch.setattr(candidates, "SEVERAL", several)
+        monkeypatch.setattr(search, "COUNTED_TO", counted_to)
+        reader = ArchiveReader(any_platform.database, any_platform.blobs)  # remembers no total
+        pages = [await find(reader, Level.STUDY, **keys, **turn) for keys, _ in asked for turn in turns]
+        return [(ids(page), page.total, page.exact) for page in pages]
+
+    first = await everything(500, 15_000, 10_000)
+    assert [page[1] for page in first[:: len(turns)]] == [total for _, total in asked]
+    for few, several in ((0, 15_000), (0, 0), (2, 3)):
+        assert await everything(few, several, 10_000) == first
+    lower = await everything(500, 15_000, 3)
+    for few, several in ((0, 15_000), (0, 0)):
+        bounded = await everything(few, several, 3)
+        assert [page[0] for page in bounded] == [page[0] for page in lower] == [page[0] for page in first]
+        assert all(total <= full for (_, total, _), (_, full, _) in zip(bounded, first, strict=True))
 
 
 async def test_the_work_list_is_searched_by_pinyin_and_by_short_words(any_platform: Platform, put: Put) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +37,9 @@ class _OneFile(ArchiveReader):
 
     async def frame_index(self, tenant: str, scope: Scope) -> tuple[Place, FrameIndex | None]:
         return self.place(), index_frames(self.data, read_header(self.data))
+
+    def here(self, place: Place) -> Callable[[], bytes] | None:
+        return None
 
     async def original(self, place: Place) -> bytes:
         self.asked.append((0, len(self.data)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import httpx2
 import pytest
@@ -13,7 +14,7 @@ from consilium_core.clock import FakeClock
 from consilium_core.errors import Exhausted
 from consilium_core.roles import Principal, Role
 from consilium_imaging.views import ViewAudit
-from consilium_platform.audit import AuditLog
+from consilium_platform.audit import AuditLog, AuditRecord
 from consilium_platform.platform import Platform
 from consilium_testkit.archive_rooms import Door, door_client
 from consilium_testkit.instances import ct_instance, uids_of
@@ -118,10 +119,10 @@ class _BrokenAudit(AuditLog):
         self.broken = True
         self.written = 0
 
-    async def act(self, *_: object, **__: object) -> None:
+    async def record_all(self, records: Sequence[AuditRecord]) -> None:
         if self.broken:
             raise Exhausted("full")
-        self.written += 1
+        self.written += len(records)
 
 
 class _Patient(ArchiveReader):

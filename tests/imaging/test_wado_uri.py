@@ -72,6 +72,25 @@ async def test_window_size_frame_and_kind_of_picture(embedded: httpx2.AsyncClien
     assert whole.headers["content-type"].startswith("application/dicom")  # several frames: the file (9.1.2.2)
 
 
+async def test_a_frame_that_is_named_is_a_picture(embedded: httpx2.AsyncClient) -> None:
+    pixels = np.arange(3 * 64 * 64, dtype="<u2") % 4096
+    named = await store(embedded, ct_instance(side=64, NumberOfFrames=3, PixelData=pixels.tobytes()))
+    usual = await embedded.get("/wado", params=named)
+    assert usual.headers["content-type"].startswith("application/dicom")
+    frame = await embedded.get("/wado", params={**named, "frameNumber": "2"})
+    assert (frame.status_code, frame.headers["content-type"]) == (200, "image/jpeg")
+    path = "/dicomweb/studies/{studyUID}/series/{seriesUID}/instances/{objectUID}".format(**named)
+    same = await embedded.get(f"{path}/frames/2/rendered", headers={"Accept": "image/jpeg"})
+    assert frame.content == same.content
+    huge = await embedded.get(f"{path}/frames/2/rendered", params={"viewport": "99999,99999"})
+    assert huge.status_code == 400
+    assert "16384" in huge.json()["detail"]
+    refused = await embedded.get(path, headers={"Accept": "application/dicom; transfer-syntax=1.2.3"})
+    offered = refused.json()["offered"]
+    assert refused.status_code == 406
+    assert any("1.2.840.10008.1.2.4.80" in one for one in offered)
+
+
 async def test_the_transfer_syntax_asked_for_or_explicit_little_endian(
     embedded: httpx2.AsyncClient, shared_data: Path
 ) -> None:

@@ -29,7 +29,12 @@ class SearchDesk:
 
 def base_url(request: Request, settings: ImagingSettings) -> str:
     """Return the address under which the caller reaches ``/dicomweb``."""
-    return f"{settings.public_url or str(request.base_url).rstrip('/')}/dicomweb"
+    if settings.public_url:
+        return f"{settings.public_url}/dicomweb"
+    host = request.headers.get("host")
+    if host and not request.scope.get("root_path"):  # what base_url gives, without the parsing of a URL
+        return f"{request.scope['scheme']}://{host}/dicomweb"
+    return f"{str(request.base_url).rstrip('/')}/dicomweb"
 
 
 def qido_router(desk: SearchDesk) -> APIRouter:

@@ -19,14 +19,13 @@ from consilium_imaging.instances import DICOM, stored_answer, target_of, transco
 from consilium_imaging.pictures import Wish
 from consilium_imaging.transcoding import VERSION, Source
 from consilium_imaging.videos import is_video
-from consilium_imaging.wado import etag, not_modified, scope, unchanged
+from consilium_imaging.wado import MOST_SIDE, etag, not_modified, scope, unchanged
 from consilium_platform.http.auth import require
 
 _PICTURES: dict[str, Format] = {"image/jpeg": "jpeg", "image/png": "png"}
 _VIDEOS = ("video/mp4", "video/mpeg")
 _OF_PICTURES = ("frameNumber", "windowCenter", "windowWidth", "rows", "columns", "imageQuality")
 _REFUSED = ("region", "presentationUID", "presentationSeriesUID")
-_MOST_SIDE = 16384
 
 
 def uri_router(desk: ViewDesk) -> APIRouter:
@@ -73,8 +72,11 @@ def _scope(request: Request) -> Scope:
 
 
 def _media(request: Request, place: Place) -> str:
-    """Return the first media type of contentType that the object has; unsaid: a picture of a still, else the file (9.1.2.2)."""
-    usual = "image/jpeg" if place.frames == 1 and not is_video(place) else DICOM
+    """Return the first media type of contentType that the object has; unsaid: a picture of a still or of the frame that is named, else
+    the file (9.1.2.2).
+    """
+    still = place.frames == 1 or (place.frames and request.query_params.get("frameNumber"))
+    usual = "image/jpeg" if still and not is_video(place) else DICOM
     offered: tuple[str, ...] = (
         (*_VIDEOS, DICOM) if is_video(place) else (*_PICTURES, DICOM) if place.frames else (DICOM,)
     )
@@ -112,8 +114,8 @@ async def _file(desk: ViewDesk, request: Request, principal: Principal, place: P
 async def _drawn(desk: ViewDesk, request: Request, place: Place, index: FrameIndex, fmt: Format) -> Response:
     frame = _integer(request, "frameNumber", 1, index.count) or 1
     quality = _integer(request, "imageQuality", 1, 100) or 90
-    columns, rows = _integer(request, "columns", 1, _MOST_SIDE), _integer(request, "rows", 1, _MOST_SIDE)
-    viewport = (columns or _MOST_SIDE, rows or _MOST_SIDE) if columns or rows else None
+    columns, rows = _integer(request, "columns", 1, MOST_SIDE), _integer(request, "rows", 1, MOST_SIDE)
+    viewport = (columns or MOST_SIDE, rows or MOST_SIDE) if columns or rows else None
     wish = Wish(_window(request), None, viewport, fmt, quality)
     return await picture_answer(desk, request, place, index, frame - 1, wish)
 

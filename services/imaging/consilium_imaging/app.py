@@ -40,8 +40,8 @@ async def open_service(platform: Platform, settings: ImagingSettings | None = No
         app = create_app("imaging", platform)
         desk = ViewDesk(reader, pictures, videos, derivatives, views, settings)
         app.include_router(frames_router(desk))  # first: routes are tried in order, and these are asked for most
+        app.include_router(qido_router(SearchDesk(reader, views, settings)))
         app.include_router(retrieve_router(desk))
         app.include_router(uri_router(desk))
-        app.include_router(qido_router(SearchDesk(reader, views, settings)))
         app.include_router(worklist_router(platform.database, views))
         yield app

@@ -86,11 +86,17 @@ def _choose(request: Request, places: list[Place], *, lossy: bool) -> tuple[bool
         found = [target for target in targets if target is not None]
         if len(found) == len(places):
             return not parts, found
-    raise refuse(request, sorted({_offer(place) for place in places}))
+    raise refuse(request, sorted({_offer(place, syntax) for place in places for syntax in _syntaxes(place)}))
 
 
-def _offer(place: Place) -> str:
-    return f'multipart/related; type="{DICOM}"; transfer-syntax={place.transfer_syntax_uid}'
+def _offer(place: Place, syntax: str = "") -> str:
+    return f'multipart/related; type="{DICOM}"; transfer-syntax={syntax or place.transfer_syntax_uid}'
+
+
+def _syntaxes(place: Place) -> list[str]:
+    """Return the transfer syntaxes that the object may be had in."""
+    stored = place.transfer_syntax_uid
+    return [stored, *(one for one in (EXPLICIT_LE, *LOSSLESS) if one != stored and target_of(place, one) == one)]
 
 
 def target_of(place: Place, wanted: str, *, among: int = 1, lossy: bool = False) -> str | None:

@@ -9,16 +9,17 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from numpy.typing import NDArray
 
 from consilium_archive.errors import NotArchived
 from consilium_archive.reader import ArchiveReader, Place
 from consilium_dicom.frames import FrameIndex, frame_bytes
-from consilium_dicom.header import Header, read_header
+from consilium_dicom.header import Header, header_of, read_header
 from consilium_dicom.luts import PixelTables, read_tables
 from consilium_dicom.render import VoiFunction, decode_frame, passes_through, render_samples
+from consilium_dicom.scan import scan
 from consilium_dicom.transcode import frame_as
 from consilium_imaging.caches import ByteCache
 from consilium_imaging.workers import Workers
@@ -109,14 +110,17 @@ class Pictures:
     async def _of_frame(
         self, place: Place, index: FrameIndex, frame: int, work: Callable[[_Context, bytes], T], *, waits: bool
     ) -> T:
-        """Return what ``work`` makes of a frame: two visits to threads, one that reads and one that computes."""
+        """Return what ``work`` makes of a frame: two visits to threads, one that reads and one that computes; one where both can."""
         _check(index, frame)
         run = self.workers.turn if waits else self.workers.run
         known = self._contexts.get(place.sha256)
-        if index.inflated or (known is None and index.count == 1 and place.size_bytes <= _WHOLE_BELOW_BYTES):
-            whole = await self.reader.original(place)
+        here = self.reader.here(place)
+        small = index.count == 1 and place.size_bytes <= _WHOLE_BELOW_BYTES
+        if index.inflated or (small and (known is None or here is not None)):
+            given = await self.reader.original(place) if here is None else None
 
             def from_whole() -> tuple[_Context, T]:
+                whole = here() if here is not None else cast(bytes, given)
                 context = known or _context(whole)
                 return context, work(context, frame_bytes(whole, index, frame, context.header))
 
@@ -144,7 +148,8 @@ def _render(context: _Context, samples: NDArray[Any], frame: int, wish: Wish) ->
 
 
 def _context(data: bytes) -> _Context:
-    return _Context(read_header(data), read_tables(data))
+    source = scan(data, to_pixels=True)
+    return _Context(header_of(source), read_tables(data, source))
 
 
 def _check(index: FrameIndex, frame: int) -> None:

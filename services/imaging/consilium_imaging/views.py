@@ -7,7 +7,6 @@ forgotten, so that the next view tries again. At most ``bound`` memories; the ol
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -15,9 +14,10 @@ from consilium_archive.reader import ArchiveReader
 from consilium_archive.shown import Shown
 from consilium_core.clock import Clock
 from consilium_core.roles import Principal
-from consilium_platform.audit import AuditLog
+from consilium_platform.audit import AuditLog, AuditRecord
 
 _Memory = tuple[float, "asyncio.Future[None]"]
+_Key = tuple[str, str, str, str | Shown]
 _TOGETHER = 200  # entries of a page that wait for one commit: fewer than the trail writes at once
 
 
@@ -32,7 +32,7 @@ class ViewAudit:
         self._clock = clock
         self._window_s = window_s
         self._bound = bound
-        self._seen: OrderedDict[tuple[str, str, str, str], _Memory] = OrderedDict()
+        self._seen: OrderedDict[_Key, _Memory] = OrderedDict()
 
     async def study(self, principal: Principal, action: str, study_uid: str, detail: str = "") -> None:
         """Write an entry now; raise NotArchived for a study that is not the tenant's."""
@@ -56,41 +56,59 @@ class ViewAudit:
         The entries of a page wait together, so that they share a commit.
         """
         for start in range(0, len(patients), _TOGETHER):
-            entries = (self._patient(principal, level, one) for one in patients[start : start + _TOGETHER])
-            for failed in await asyncio.gather(*entries, return_exceptions=True):
-                if isinstance(failed, BaseException):
-                    raise failed
+            await self._some(principal, level, patients[start : start + _TOGETHER])
 
-    async def _patient(self, principal: Principal, level: str, one: Shown) -> None:
-        subject = one.study_uid or f"patient of {level}"
-        detail = f"issuer {one.issuer}" if one.issuer else ""
-        await self._once(
-            principal,
-            "study.list",
-            json.dumps([one.patient_id, one.issuer, one.study_uid]),
-            lambda: self._audit.act(principal, "study.list", subject=subject, patient_id=one.patient_id, detail=detail),
-        )
+    async def _some(self, principal: Principal, level: str, patients: Sequence[Shown]) -> None:
+        now, who = self._clock.monotonic(), (principal.tenant, principal.subject)
+        fresh: list[_Key] = []
+        entries: list[AuditRecord] = []
+        others: list[asyncio.Future[None]] = []  # of pages that show the same patients at the same time
+        for one in patients:
+            key = (*who, "study.list", one)
+            known = self._seen.get(key)
+            if known is None or now - known[0] >= self._window_s:
+                fresh.append(key)
+                entries.append(_listed(principal, level, one))
+            elif not known[1].done():
+                others.append(known[1])
+        if fresh:
+            await self._remembered(fresh, lambda: self._audit.record_all(entries))
+        for other in others:
+            await asyncio.shield(other)
 
     async def _once(
         self, principal: Principal, action: str, subject: str, write: Callable[[], Awaitable[None]]
     ) -> None:
         key = (principal.tenant, principal.subject, action, subject)
-        now = self._clock.monotonic()
         known = self._seen.get(key)
-        if known is not None and now - known[0] < self._window_s:
+        if known is not None and self._clock.monotonic() - known[0] < self._window_s:
             await asyncio.shield(known[1])
             return
+        await self._remembered([key], write)
+
+    async def _remembered(self, keys: Sequence[_Key], write: Callable[[], Awaitable[None]]) -> None:
+        """Write what the keys stand for; who asks for one of them meanwhile waits for it."""
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._seen[key] = (now, written)
-        self._seen.move_to_end(key)
+        memory = (self._clock.monotonic(), written)
+        for key in keys:
+            self._seen[key] = memory
+            self._seen.move_to_end(key)
         while len(self._seen) > self._bound:
             self._seen.popitem(last=False)
         try:
             await write()
         except BaseException as problem:
-            if self._seen.get(key) == (now, written):
-                del self._seen[key]
+            for key in keys:
+                if self._seen.get(key) is memory:
+                    del self._seen[key]
             written.set_exception(problem if isinstance(problem, Exception) else RuntimeError("view was cancelled"))
             written.exception()  # nobody may be waiting for it
             raise
         written.set_result(None)
+
+
+def _listed(principal: Principal, level: str, one: Shown) -> AuditRecord:
+    subject = one.study_uid or f"patient of {level}"
+    detail = f"issuer {one.issuer}" if one.issuer else ""
+    who = principal.tenant, principal.subject, principal.role.value
+    return AuditRecord(*who, "study.list", "success", subject, one.patient_id, detail)

@@ -15,6 +15,7 @@ from consilium_imaging.negotiate import ranges, refuse
 from consilium_imaging.pictures import Wish
 
 _IMMUTABLE = "private, max-age=31536000, immutable"
+MOST_SIDE = 16384  # pixels of a picture
 _UID = re.compile(r"^[0-9.]{1,64}$")
 
 
@@ -83,6 +84,11 @@ def _viewport(text: str) -> tuple[int, int] | None:
     if not text:
         return None
     parts = text.split(",")
-    if len(parts) != 2 or not all(part.strip().isdecimal() and 1 <= int(part) <= 16384 for part in parts):
-        raise RequestInvalid("viewport is WIDTH,HEIGHT in pixels; regions are not supported.", parameter="viewport")
+    if len(parts) != 2 or not all(
+        part.strip().isdecimal() and len(part) < 9 and 1 <= int(part) <= MOST_SIDE for part in parts
+    ):
+        raise RequestInvalid(
+            f"viewport is WIDTH,HEIGHT in pixels, each from 1 to {MOST_SIDE}; regions are not supported.",
+            parameter="viewport",
+        )
     return int(parts[0]), int(parts[1])

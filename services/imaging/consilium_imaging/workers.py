@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from consilium_imaging.errors import RenderBusy
+from consilium_platform import workers
 
 T = TypeVar("T")
 
@@ -16,7 +16,7 @@ class Workers:
     """A bounded pool; ``close`` ends its threads."""
 
     def __init__(self, threads: int, queue: int, name: str = "render") -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._pool = workers.Workers(threads, name)
         self._bound = threads + queue
         self._busy = 0
         self._turns = asyncio.Semaphore(threads)
@@ -36,10 +36,10 @@ class Workers:
     async def _run(self, work: Callable[[], T]) -> T:
         self._busy += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            return await self._pool.run(work)
         finally:
             self._busy -= 1
 
     def close(self) -> None:
         """End the threads."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()
