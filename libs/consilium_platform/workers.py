@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -20,50 +21,75 @@ class WorkersClosed(RuntimeError):
     """The threads have ended."""
 
 
+class _Thread:
+    """One thread and where its next job is put."""
+
+    __slots__ = ("inbox", "thread")
+
+    def __init__(self, serve: Callable[[_Thread], None], name: str) -> None:
+        self.inbox: SimpleQueue[_Job | None] = SimpleQueue()
+        self.thread = threading.Thread(target=serve, args=(self,), name=name, daemon=True)
+
+
 class Workers:
-    """A fixed number of threads, started with the first job; who makes them closes them."""
+    """At most so many threads, each started when all others are at work; who makes them closes them.
+
+    A job goes to the thread that was idle last: its caches are warm, and the others sleep on.
+    """
 
     def __init__(self, threads: int, name: str) -> None:
         self._size, self._name = threads, name
-        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
-        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._waiting: deque[_Job] = deque()
+        self._idle: list[_Thread] = []
+        self._threads: list[_Thread] = []
         self._closed = False
 
     def run(self, work: Callable[..., T], *given: Any) -> asyncio.Future[T]:
         """Have ``work(*given)`` done by a thread; return the future of its result. Call in the loop's thread."""
-        if self._closed:
-            raise WorkersClosed(f"The threads {self._name} have ended.")
-        if not self._threads:
-            self._threads = [
-                threading.Thread(target=self._serve, name=f"{self._name}_{number}", daemon=True)
-                for number in range(self._size)
-            ]
-            for thread in self._threads:
-                thread.start()
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.put((done, work, given))
+        job: _Job = (done, work, given)
+        with self._lock:
+            if self._closed:
+                raise WorkersClosed(f"The threads {self._name} have ended.")
+            if self._idle:
+                thread = self._idle.pop()
+            elif len(self._threads) < self._size:
+                thread = _Thread(self._serve, f"{self._name}_{len(self._threads)}")
+                self._threads.append(thread)
+                thread.thread.start()
+            else:
+                self._waiting.append(job)
+                return done
+        thread.inbox.put(job)
         return done
 
-    def _serve(self) -> None:
-        while (job := self._queue.get()) is not None:
-            _do(*job)
-            del job  # what it holds may be large
+    def _serve(self, mine: _Thread) -> None:
+        while (job := mine.inbox.get()) is not None:
+            while job is not None:
+                _do(*job)
+                job = self._next(mine)  # what the last one held may be large
+
+    def _next(self, mine: _Thread) -> _Job | None:
+        """Return what waits for a thread; with nothing, ``mine`` is idle."""
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._idle.append(mine)
+            return None
 
     def close(self) -> None:
         """Drop what no thread has begun, wait for the rest."""
-        self._closed = True
-        try:
-            while True:
-                job = self._queue.get_nowait()
-                if job is not None:
-                    _tell(job[0], job[0].cancel)
-        except Empty:
-            pass
-        for _ in self._threads:
-            self._queue.put(None)
-        for thread in self._threads:
-            thread.join()
-        self._threads = []
+        with self._lock:
+            self._closed = True
+            dropped, self._waiting = self._waiting, deque()
+            threads, self._threads = self._threads, []
+        for done, _, _ in dropped:
+            _tell(done, done.cancel)
+        for thread in threads:
+            thread.inbox.put(None)
+        for thread in threads:
+            thread.thread.join()
 
 
 def _do(done: asyncio.Future[Any], work: Callable[..., Any], given: tuple[Any, ...]) -> None:
