@@ -187,7 +187,7 @@ async def _body(files: list[tuple[Found, str]], boundary: str) -> AsyncIterator[
 
 def _answers(body: dict[str, Any], files: list[tuple[Found, str]]) -> list[Answer]:
     """Return each file's answer from the Store Instances Response Module; one file alone needs no UID."""
-    stored, failed = (_by_uid(body, tag, files) for tag in ("00081199", "00081198"))
+    stored, failed = _by_uid(body, ("00081199",), files), _by_uid(body, ("00081198", "0008119A"), files)
     found: list[Answer] = []
     for one, uid in files:
         if uid in stored:
@@ -199,8 +199,8 @@ def _answers(body: dict[str, Any], files: list[tuple[Found, str]]) -> list[Answe
     return found
 
 
-def _by_uid(body: dict[str, Any], tag: str, files: list[tuple[Found, str]]) -> dict[str, dict[str, Any]]:
-    items = body.get(tag, {}).get("Value", [])
+def _by_uid(body: dict[str, Any], tags: Sequence[str], files: list[tuple[Found, str]]) -> dict[str, dict[str, Any]]:
+    items = [item for tag in tags for item in body.get(tag, {}).get("Value", [])]
     if len(files) == 1:
         return {files[0][1]: item for item in items[:1]}  # noqa: B035 - one item, one file
     return {_first(item, "00081155"): item for item in items}

@@ -141,8 +141,10 @@ async def test_an_identity_is_proposed_by_one_and_approved_by_another(
     [kept] = history["04000550"]["Value"]
     assert kept["00100010"]["Value"][0]["Ideographic"] == "王^小东"
     resent = await store(client, data)
-    assert resent.status_code == 200, "the sender's bytes are known, under their corrected identity"
-    assert "identity-corrected" in resent.json()["00081199"]["Value"][0]["00091002"]["Value"]
+    assert resent.status_code == 202, "the sender's bytes are known, under their corrected identity"
+    [item] = resent.json()["00081199"]["Value"]
+    assert "identity-corrected" in item["00091002"]["Value"]
+    assert item["00081196"]["Value"] == [0xB000], "coercion of data elements"
 
 
 async def test_the_original_is_kept_beside_the_corrected_object(
