@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,33 @@ def run(paths: Sequence[Path], data: Path | None, report: Path, **more: Any) -> 
     given = {"server": None, "tenant": "demo", "jobs": 2, "preview": False, "as_json": False, **more}
     status = run_import_command(Ask(tuple(paths), data, report=report, **given))
     return status, json.loads(report.read_text())
+
+
+LONG = {
+    "PatientID": "HOSPITAL-NORTH-" + "0123456789" * 4,
+    "PatientName": "Featherstonehaugh-Cholmondeley^Maximiliana Alexandrina",
+    "StudyDescription": "Thorax, upper abdomen and pelvis, three phases, with",
+}
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_preview_cuts_nothing_of_a_name_or_an_id(
+    data: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "one").write_bytes(ct_instance(side=8, **LONG))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    run([tmp_path / "in"], data, tmp_path / "report.json", preview=True)
+    said = capsys.readouterr().out
+    assert "\N{HORIZONTAL ELLIPSIS}" not in said
+    if terminal:
+        cells = [line.split("\N{BOX DRAWINGS LIGHT VERTICAL}") for line in said.splitlines()]
+        assert "".join(cell[1].strip() for cell in cells if len(cell) > 8) == LONG["PatientID"]
+    else:
+        [line] = [line for line in said.splitlines() if LONG["PatientID"] in line]
+        assert LONG["StudyDescription"] in line
+        assert "Featherstonehaugh-Cholmondeley" in line
 
 
 def test_an_import_is_previewed_stored_and_known_again(
