@@ -226,17 +226,27 @@ def _failed(item: dict[str, Any]) -> ConsiliumError:
     codes = [str(code) for code in item.get("00091002", {}).get("Value", [])]
     detail = _first(item, "00091001") or _first(item, "00000902") or "The server refused the file."
     reason = item.get("00081197", {}).get("Value", [0x0110])[0]
-    findings = [
-        {"code": code, "level": CATALOGUE[code].level, "mend": CATALOGUE[code].mend}
-        for code in codes
-        if code in CATALOGUE
-    ]
+    told = [_told(one) for one in item.get("00091003", {}).get("Value", [])]
+    findings = [one | {"level": CATALOGUE[one["code"]].level} for one in told if one["code"] in CATALOGUE]
     known = {"sop_instance_uid": _first(item, "00081155")}
     if "instance-held" in codes:
         return InstanceHeld(detail, "", findings, **known)
     if findings:
         return InstanceRejected(detail, reason, findings, **known)
-    return ServerRefused(detail, codes[0] if codes else "server-refused", **known)
+    mend = told[0]["mend"] if told else "caller"
+    return ServerRefused(detail, codes[0] if codes else "server-refused", mend, **known)
+
+
+def _told(one: dict[str, Any]) -> dict[str, str]:
+    """Return a finding as the server has told it: code, both languages, who mends it, element."""
+    names = {
+        "code": "00091004",
+        "text_en": "00091005",
+        "text_zh": "00091006",
+        "mend": "00091007",
+        "tag_path": "00091008",
+    }
+    return {name: _first(one, tag) for name, tag in names.items()}
 
 
 def _problem(response: httpx2.Response) -> ConsiliumError:

@@ -236,6 +236,9 @@ async def test_a_server_answers_for_each_file(client: httpx2.AsyncClient, door: 
     assert ended["b-garbage"][0] == "instance-rejected"
     assert ended["c-held"][0] == "instance-held"
     assert ended["d-other"][0] == "instance-conflict"
+    told = {Path(one.name).name: one for one in tally.missing}
+    assert "像素数据" in told["a-short"].findings[0]["text_zh"], "the server's words, in both languages"
+    assert told["c-held"].findings[0]["mend"] == "operator"
     uids = [uids_of(file)[2] for file in made.values()]
     assert set(await there.instances(uids)) == set(uids)
     assert dict(await there.patients([uids_of(first)[0]])) == {uids_of(first)[0]: "P1"}
