@@ -187,7 +187,7 @@ async def _body(files: list[tuple[Found, str]], boundary: str) -> AsyncIterator[
 
 def _answers(body: dict[str, Any], files: list[tuple[Found, str]]) -> list[Answer]:
     """Return each file's answer from the Store Instances Response Module; one file alone needs no UID."""
-    stored, failed = (_by_uid(body, tag, files) for tag in ("00081199", "00081198"))
+    stored, failed = _by_uid(body, ("00081199",), files), _by_uid(body, ("00081198", "0008119A"), files)
     found: list[Answer] = []
     for one, uid in files:
         if uid in stored:
@@ -199,8 +199,8 @@ def _answers(body: dict[str, Any], files: list[tuple[Found, str]]) -> list[Answe
     return found
 
 
-def _by_uid(body: dict[str, Any], tag: str, files: list[tuple[Found, str]]) -> dict[str, dict[str, Any]]:
-    items = body.get(tag, {}).get("Value", [])
+def _by_uid(body: dict[str, Any], tags: Sequence[str], files: list[tuple[Found, str]]) -> dict[str, dict[str, Any]]:
+    items = [item for tag in tags for item in body.get(tag, {}).get("Value", [])]
     if len(files) == 1:
         return {files[0][1]: item for item in items[:1]}  # noqa: B035 - one item, one file
     return {_first(item, "00081155"): item for item in items}
@@ -226,17 +226,27 @@ def _failed(item: dict[str, Any]) -> ConsiliumError:
     codes = [str(code) for code in item.get("00091002", {}).get("Value", [])]
     detail = _first(item, "00091001") or _first(item, "00000902") or "The server refused the file."
     reason = item.get("00081197", {}).get("Value", [0x0110])[0]
-    findings = [
-        {"code": code, "level": CATALOGUE[code].level, "mend": CATALOGUE[code].mend}
-        for code in codes
-        if code in CATALOGUE
-    ]
+    told = [_told(one) for one in item.get("00091003", {}).get("Value", [])]
+    findings = [one | {"level": CATALOGUE[one["code"]].level} for one in told if one["code"] in CATALOGUE]
     known = {"sop_instance_uid": _first(item, "00081155")}
     if "instance-held" in codes:
         return InstanceHeld(detail, "", findings, **known)
     if findings:
         return InstanceRejected(detail, reason, findings, **known)
-    return ServerRefused(detail, codes[0] if codes else "server-refused", **known)
+    mend = told[0]["mend"] if told else "caller"
+    return ServerRefused(detail, codes[0] if codes else "server-refused", mend, **known)
+
+
+def _told(one: dict[str, Any]) -> dict[str, str]:
+    """Return a finding as the server has told it: code, both languages, who mends it, element."""
+    names = {
+        "code": "00091004",
+        "text_en": "00091005",
+        "text_zh": "00091006",
+        "mend": "00091007",
+        "tag_path": "00091008",
+    }
+    return {name: _first(one, tag) for name, tag in names.items()}
 
 
 def _problem(response: httpx2.Response) -> ConsiliumError:

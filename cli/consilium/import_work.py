@@ -50,6 +50,7 @@ from consilium_platform.sql import open_database
 from consilium_platform.telemetry import set_up_logging
 
 _SHOWN = 200
+_PIPED_COLUMNS = 4096  # a line per study, however long its names are: the longest are 64 and some characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +238,7 @@ def _say(ask: Ask, tally: Tally, preview: Preview | None, report: dict[str, Any]
     if ask.as_json:
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
         return
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
     if preview is not None:
         console.print(_studies(preview))
     for line in _not_in(tally):
@@ -254,9 +255,19 @@ def _say(ask: Ask, tally: Tally, preview: Preview | None, report: dict[str, Any]
 
 
 def _studies(preview: Preview) -> Table:
-    table = Table(
-        "Patient ID", "Name", "Study", "Description", "Series", "Instances", "Already in", "Not taken", "Size"
-    )
+    table = Table()
+    for name in (
+        "Patient ID",
+        "Name",
+        "Study",
+        "Description",
+        "Series",
+        "Instances",
+        "Already in",
+        "Not taken",
+        "Size",
+    ):
+        table.add_column(name, overflow="fold")  # on as many lines as it needs: nothing of a name or an id is left out
     for patient in preview.wire():
         for one in patient["studies"]:
             series = one["series"]

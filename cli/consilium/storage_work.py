@@ -17,11 +17,12 @@ from typing import Any
 
 from consilium.ops import system_user
 from consilium.state import data_folder
+from consilium_archive.care_trail import CareEntry, audited_care
 from consilium_archive.drill import DrillAsk, drill
-from consilium_archive.reconcile import Reconciler
+from consilium_archive.reconcile import Reconciler, ReconcileReport
 from consilium_archive.removal import remove_doomed
 from consilium_archive.retention import Retainer
-from consilium_archive.scrub import SHARES, Scrubber
+from consilium_archive.scrub import SHARES, Scrubber, ScrubReport
 from consilium_archive.storage_status import storage_summary
 from consilium_core.clock import Clock, SystemClock
 from consilium_core.errors import ConsiliumError, Invalid
@@ -194,12 +195,15 @@ def run_drill(ask: DrillAsk, data: Path | None, *, as_json: bool) -> int:
 # -- retention, scrubbing, reconciliation --------------------------------------------------------------------------
 
 
+def _actor() -> str:
+    return f"command line of {system_user()}"
+
+
 def run_retain(tenant: str, data: Path | None, *, apply: bool, as_json: bool) -> int:
     """List or remove what is past its rule."""
 
     async def work(given: Opened) -> int:
-        actor = f"command line of {system_user()}"
-        retainer = Retainer(given.database, AuditLog(given.database), given.clock, given.storage.retention, actor)
+        retainer = Retainer(given.database, AuditLog(given.database), given.clock, given.storage.retention, _actor())
         found = [one async for one in (retainer.apply(tenant) if apply else retainer.due(tenant))]
         removed = await remove_doomed(given.database, given.stores, given.clock) if apply else None
         if as_json:
@@ -225,14 +229,14 @@ def run_scrub(data: Path | None, *, everything: bool, damaged: bool, as_json: bo
 
     async def work(given: Opened) -> int:
         scrubber = Scrubber(given.database, given.stores, given.folder, given.clock)
-        report = await (scrubber.run_damaged() if damaged else scrubber.run(shares=1 if everything else SHARES))
+        report, shares = ScrubReport(), 1 if everything else SHARES
+        which = "what is damaged" if damaged else "everything" if everything else "a thirtieth"
+        async with audited_care(given.database, CareEntry(_actor(), "storage.scrub", which, lambda: report.words)):
+            await (scrubber.run_damaged(report) if damaged else scrubber.run(shares=shares, report=report))
         if as_json:
             say_json({"sound": report.sound, **report.wire()})
         else:
-            say(
-                f"{report.objects} originals and held objects, {report.bytes} bytes: {report.missing} missing, {report.corrupt} corrupt, "
-                f"{report.repaired} repaired."
-            )
+            say(f"{report.words}.")
             for one in report.open[:20]:
                 say(f"  {one['kind']} in the {one['place']} place: {one['tenant']} {one['sha256']}")
         return int(not report.sound)
@@ -245,8 +249,15 @@ def run_reconcile(safe_age: str, data: Path | None, *, apply: bool, as_json: boo
     age_s = seconds(safe_age)
 
     async def work(given: Opened) -> int:
-        report = await Reconciler(given.database, given.stores, given.clock, safe_age_s=age_s).run(apply=apply)
-        removed = await remove_doomed(given.database, given.stores, given.clock) if apply else None
+        reconciler = Reconciler(given.database, given.stores, given.clock, safe_age_s=age_s)
+        report, removed = ReconcileReport(apply), None
+        if apply:
+            entry = CareEntry(_actor(), "storage.reconcile", f"safe age {safe_age}", lambda: report.words)
+            async with audited_care(given.database, entry):
+                await reconciler.run(apply=True, report=report)
+            removed = await remove_doomed(given.database, given.stores, given.clock)
+        else:
+            await reconciler.run(apply=False, report=report)
         if as_json:
             say_json({**report.wire(), "bytes": asdict(removed) if removed else None})
         else:

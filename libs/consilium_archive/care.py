@@ -1,4 +1,5 @@
-"""The long task that cares for the object store of a running archive: second copies of originals and held objects are made, doomed bytes are removed.
+"""The long task that cares for the object store of a running archive: second copies of originals and held objects are made, doomed bytes are
+removed, held objects are counted for the metrics.
 
 Owned by ingest's composition root. Every process may run it: work is claimed by rows. Nothing is lost while none runs.
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from consilium_archive.copies import Copier
+from consilium_archive.held_measure import HeldMeasure
 from consilium_archive.quarantine_copies import HELD
 from consilium_archive.removal import remove_doomed
 from consilium_core.clock import Clock
@@ -33,6 +35,7 @@ class StorageCare:
         self._clock = clock
         self._copier: Copier | None = None
         self._held: Copier | None = None
+        self._measure = HeldMeasure(database, clock)
         if stores.copy is not None:
             self._copier = Copier(database, stores.first, stores.copy, folder, clock, in_flight)
             self._held = Copier(database, stores.first, stores.copy, folder, clock, in_flight, HELD)
@@ -45,6 +48,7 @@ class StorageCare:
         if self._held is not None:
             await self._held.work()
         await remove_doomed(self._database, self._stores, self._clock)
+        await self._measure.turn()
 
     async def run(self, poll_s: float) -> None:
         """Take turns until cancelled; an outage is waited out."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from consilium_core.errors import Conflict, Invalid, Mend, NotFound
 
@@ -78,10 +78,11 @@ class InstanceHeld(Conflict):
     mend: ClassVar[Mend] = "operator"
     failure_reason: ClassVar[int] = 0x0110
 
-    def __init__(self, detail: str, quarantine_id: str, findings: list[dict[str, str]], **facts: str) -> None:
+    def __init__(self, detail: str, quarantine_id: str, findings: list[dict[str, str]], **facts: Any) -> None:
         super().__init__(detail, quarantine_id=quarantine_id, findings=findings, **facts)
         self.quarantine_id = quarantine_id
         self.findings = findings
+        self.reasons: list[str] = facts.get("reasons", [])
 
 
 class QuarantineRefused(Invalid):

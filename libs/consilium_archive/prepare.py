@@ -42,11 +42,13 @@ def prepare(received: Received, decode: DecodeFrames = "sample", policy: Policy 
         if received.study_uid and header.study_uid != received.study_uid:
             raise StudyMismatch(
                 f"The instance belongs to study {header.study_uid}, the request names {received.study_uid}.",
+                sop_class_uid=header.sop_class_uid,
                 sop_instance_uid=header.sop_instance_uid,
             )
         if received.sop_instance_uid and header.sop_instance_uid != received.sop_instance_uid:
             raise InstanceMismatch(
                 "The data set is another instance than the one that the message names.",
+                sop_class_uid=header.sop_class_uid,
                 sop_instance_uid=received.sop_instance_uid,
             )
         if run.verdict == "quarantine":
@@ -60,7 +62,9 @@ def prepare(received: Received, decode: DecodeFrames = "sample", policy: Policy 
             metadata=pack(_metadata(source, header)),
             summary=instance_attributes(header),
             frame_index=_frame_index(data, header),
-            warnings=tuple(Warned(item.code, item.text_en) for item in run.warnings),
+            warnings=tuple(
+                Warned(item.code, item.text_en, item.text_zh, item.mend, item.tag_path) for item in run.warnings
+            ),
             items=item_values(source, header),
         )
 

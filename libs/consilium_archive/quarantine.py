@@ -42,7 +42,12 @@ from consilium_platform.outbox import OutboxRelay, add_rows, event_row
 from consilium_platform.sql import Database
 
 HELD, RELEASED, REJECTED = "held", "released", "rejected"
-_CORRECTED = Warned("identity-corrected", "stored with the identity that the quarantine desk has corrected")
+_CORRECTED = Warned(
+    "identity-corrected",
+    "stored with the identity that the quarantine desk has corrected",
+    "已按隔离台更正后的身份存储",
+    "operator",
+)
 
 
 class Quarantine:
@@ -102,6 +107,7 @@ class Quarantine:
             raise QuarantineRefused(
                 f"The quarantine desk has refused this object: {row.reason}.",
                 quarantine_id=row.id,
+                sop_class_uid=row.sop_class_uid,
                 sop_instance_uid=row.sop_instance_uid,
             )
         if archived is None or archived.sha256 != row.released_sha256:
@@ -134,6 +140,7 @@ def held(row: Row[Any]) -> InstanceHeld:
         findings,
         sop_class_uid=row.sop_class_uid,
         sop_instance_uid=row.sop_instance_uid,
+        reasons=json.loads(row.reasons),
     )
 
 

@@ -58,6 +58,17 @@ class ReconcileReport:
         orphans = sum(one.orphan_count for one in self.places.values())
         return not (self.damaged or orphans or self.wrong_counts or self.lost_segments)
 
+    @property
+    def words(self) -> str:
+        """Return the sums of what was marked, doomed, counted again and swept."""
+        found = (*self.places.values(), *self.held.values())
+        missing, wrong = sum(one.missing_count for one in found), sum(one.wrong_size_count for one in found)
+        orphans = sum(one.orphan_count for one in self.places.values())
+        return (
+            f"{missing} missing and {wrong} of another size marked, {orphans} orphans doomed, {len(self.wrong_counts)} studies counted "
+            f"again, {self.lost_segments} upload segments and {self.unfinished} unfinished writes removed"
+        )
+
     def wire(self) -> dict[str, Any]:
         """Return the report as JSON."""
         return {"clean": self.clean, "damaged": self.damaged, **asdict(self)}
@@ -72,9 +83,9 @@ class Reconciler:
         self._clock = clock
         self._safe_age_s = safe_age_s
 
-    async def run(self, *, apply: bool) -> ReconcileReport:
-        """Compare everything; with ``apply`` mark, doom, recount and sweep."""
-        report = ReconcileReport(apply)
+    async def run(self, *, apply: bool, report: ReconcileReport | None = None) -> ReconcileReport:
+        """Compare everything (into ``report``); with ``apply`` mark, doom, recount and sweep."""
+        report = ReconcileReport(apply) if report is None else report
         places: list[tuple[Place, BlobStore | None]] = [("first", self._stores.first), ("copy", self._stores.copy)]
         for place, store in places:
             if store is not None:

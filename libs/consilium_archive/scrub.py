@@ -57,6 +57,14 @@ class ScrubReport:
         """Tell whether nothing bad is left."""
         return self.missing + self.corrupt == self.repaired
 
+    @property
+    def words(self) -> str:
+        """Return the sums as a sentence's beginning."""
+        return (
+            f"{self.objects} originals and held objects, {self.bytes} bytes: {self.missing} missing, {self.corrupt} corrupt, "
+            f"{self.repaired} repaired"
+        )
+
     def wire(self) -> dict[str, Any]:
         """Return the report as JSON."""
         return asdict(self)
@@ -81,10 +89,10 @@ class Scrubber:
         self._folder = folder
         self._clock = clock
 
-    async def run(self, *, shares: int = SHARES) -> ScrubReport:
-        """Look at one of ``shares`` parts of all originals (1: at all of them); return what was found and done."""
+    async def run(self, *, shares: int = SHARES, report: ScrubReport | None = None) -> ScrubReport:
+        """Look at one of ``shares`` parts of all originals (1: at all of them); return (in ``report``) what was found and done."""
         after, count = await self._database.query(_standing)
-        report = ScrubReport()
+        report = ScrubReport() if report is None else report
         left = math.ceil(count / shares)
         run = await self._database.transact(partial(_begin, first=after, now=self._clock.now()))
         while left > 0:
@@ -99,9 +107,9 @@ class Scrubber:
         await self._database.transact(partial(_end, run=run, now=self._clock.now()))
         return report
 
-    async def run_damaged(self) -> ScrubReport:
+    async def run_damaged(self, report: ScrubReport | None = None) -> ScrubReport:
         """Look again at everything that is marked as damaged and has a copy's row, and repair what can be."""
-        report, after = ScrubReport(), ("", "")
+        report, after = ScrubReport() if report is None else report, ("", "")
         while page := await self._database.query(partial(_damaged, after=after)):
             after = (page[-1].wanted.tenant, page[-1].wanted.sha256)
             await self._look_at(page, report)

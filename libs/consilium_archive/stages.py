@@ -23,12 +23,19 @@ class Origin:
     capture_id: str = ""
     upload_id: str = ""
     site_id: str = ""  # of the agent that uploaded it, from its token
+    sender: str = ""  # calling AE title, subject of the token, or the command line's user: for the quarantine desk, not for events
+    address: str = ""  # a DIMSE peer's
 
     def facts(self) -> dict[str, str]:
         """Return what the event ``instance.stored`` says of it."""
         named = {"room_id": self.room_id, "capture_id": self.capture_id, "upload_id": self.upload_id}
         named["site_id"] = self.site_id
         return {"origin": self.kind, **{key: value for key, value in named.items() if value}}
+
+    def told(self) -> dict[str, str]:
+        """Return what the quarantine desk is shown of it: the event's facts and who sent it."""
+        sent = {"sender": self.sender, "address": self.address}
+        return self.facts() | {key: value for key, value in sent.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +55,13 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """One finding that does not stop an object: stable code, sentence, element."""
+    """One finding that does not stop an object: stable code, sentence in both languages, who can mend it, element."""
 
     code: str
     detail: str
+    text_zh: str = ""
+    mend: str = ""
+    tag_path: str = ""
 
 
 @dataclass(frozen=True, slots=True)

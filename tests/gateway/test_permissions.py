@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import structlog
-from fastapi import FastAPI
-from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
 from sqlalchemy import select
 
 from consilium_core.roles import PERMISSIONS, Permission, Role
 from consilium_gateway.adapters import tables
 from consilium_platform.telemetry import set_up_logging
+from consilium_testkit.routes import endpoints
 
 from .conftest import PASSWORD, Opened
 from .test_commands import MARK, accept, answer
@@ -26,29 +22,6 @@ OPEN_TO_ALL = {
     ("POST", "/site/v1/enroll"), ("POST", "/site/v1/token"), ("GET", "/api/v1/info"), ("GET", "/api/openapi.json"),
     ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"),
 }  # fmt: skip
-
-
-def permissions(dependant: Dependant) -> set[Permission]:
-    """Return the permissions that an endpoint's dependencies name."""
-    named = getattr(dependant.call, "permission", None)
-    inner = [permissions(d) for d in dependant.dependencies]
-    return ({named} if named is not None else set()).union(*inner)
-
-
-def endpoints(app: FastAPI) -> Iterator[tuple[str, str, set[Permission]]]:
-    """Yield method, path and permissions of each endpoint."""
-
-    def walk(routes: list[Any]) -> Iterator[APIRoute]:
-        for route in routes:
-            if isinstance(route, APIRoute):
-                yield route
-            else:
-                nested = getattr(route, "original_router", None) or getattr(route, "router", None)
-                yield from walk(getattr(nested, "routes", []))
-
-    for route in walk(list(app.routes)):
-        for method in sorted(route.methods or ()):
-            yield method, route.path, permissions(route.dependant)
 
 
 async def test_every_endpoint_names_exactly_one_permission_or_is_meant_to_be_open(gateway: Opened) -> None:

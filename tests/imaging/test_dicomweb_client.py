@@ -8,10 +8,13 @@ import subprocess
 from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import urljoin
 
 import numpy as np
 import pydicom
+import pytest
 import pytest_asyncio
+import requests
 from dicomweb_client.api import DICOMwebClient
 from dicomweb_client.session_utils import create_session
 
@@ -66,10 +69,26 @@ async def test_store_search_retrieve(dicomweb: DICOMwebClient) -> None:
         assert dicomweb.retrieve_instance_rendered(study, series, sop).startswith(b"\xff\xd8")
         png = dicomweb.retrieve_instance_frames_rendered(study, series, sop, [1], media_types=("image/png",))
         assert png.startswith(b"\x89PNG")
-        bulk = dicomweb.retrieve_bulkdata(
-            dicomweb.base_url.removesuffix("/dicomweb") + metadata[1]["7FE00010"]["BulkDataURI"]
-        )
-        assert bulk[0] == datasets[1].PixelData
+
+    await asyncio.to_thread(talk)
+
+
+async def test_bulk_data_uris_are_relative_to_the_metadata_they_stand_in(dicomweb: DICOMwebClient) -> None:
+    """RFC 3986 5.2, as PS3.18 F.2.6 allows; this client leaves the resolving to its caller (docs/dicom-conformance.md)."""
+    file = ct_instance(side=32)
+    dataset = pydicom.dcmread(BytesIO(file))
+    uids = (dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID)
+
+    def talk() -> None:
+        dicomweb.store_instances([dataset])
+        uri = dicomweb.retrieve_instance_metadata(*uids)["7FE00010"]["BulkDataURI"]
+        study, series, instance = uids
+        assert uri == f"/dicomweb/studies/{study}/series/{series}/instances/{instance}/bulkdata/7FE00010"
+        with pytest.raises(requests.exceptions.MissingSchema):
+            dicomweb.retrieve_bulkdata(uri)
+        address = f"{dicomweb.base_url}/studies/{study}/series/{series}/instances/{instance}/metadata"
+        [value] = dicomweb.retrieve_bulkdata(urljoin(address, uri))
+        assert value == dataset.PixelData
 
     await asyncio.to_thread(talk)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,9 @@ Capture = pytest.CaptureFixture[str]
 # -- storing -------------------------------------------------------------------------------------------------------
 
 
-async def test_every_file_gets_its_answer_and_one_entry_is_audited(any_platform: Platform, tmp_path: Path) -> None:
+async def test_every_file_gets_its_answer_and_what_is_stored_and_refused_is_audited(
+    any_platform: Platform, tmp_path: Path
+) -> None:
     made = files_below(tmp_path / "in", 3)
     (tmp_path / "in" / "short").write_bytes(ct_instance(side=64)[:-100])
     (tmp_path / "in" / "other").write_bytes(
@@ -52,8 +55,10 @@ async def test_every_file_gets_its_answer_and_one_entry_is_audited(any_platform:
     assert codes["short"] == ("instance-rejected", ["pixel-data-truncated"], "caller")
     assert codes["other"][0] == "instance-conflict"
     entries = await any_platform.audit.search("demo", action="instance.store")
-    assert [(one["actor"], one["role"], one["detail"]) for one in entries] == [
-        ("command line of test", "command-line", "imported 3, refused 2: instance-conflict, instance-rejected")
+    assert {(one["actor"], one["role"]) for one in entries} == {("command line of test", "command-line")}
+    assert [str(one["detail"]).split(" (")[0] for one in entries] == [
+        "imported 0, refused 2: instance-conflict, instance-rejected",
+        "imported 3, refused 2: instance-conflict, instance-rejected",
     ] * 2
     assert (await any_platform.audit.verify("demo")).ok
 
@@ -72,6 +77,33 @@ def run(paths: Sequence[Path], data: Path | None, report: Path, **more: Any) -> 
     given = {"server": None, "tenant": "demo", "jobs": 2, "preview": False, "as_json": False, **more}
     status = run_import_command(Ask(tuple(paths), data, report=report, **given))
     return status, json.loads(report.read_text())
+
+
+LONG = {
+    "PatientID": "HOSPITAL-NORTH-" + "0123456789" * 4,
+    "PatientName": "Featherstonehaugh-Cholmondeley^Maximiliana Alexandrina",
+    "StudyDescription": "Thorax, upper abdomen and pelvis, three phases, with",
+}
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_preview_cuts_nothing_of_a_name_or_an_id(
+    data: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "one").write_bytes(ct_instance(side=8, **LONG))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    run([tmp_path / "in"], data, tmp_path / "report.json", preview=True)
+    said = capsys.readouterr().out
+    assert "\N{HORIZONTAL ELLIPSIS}" not in said
+    if terminal:
+        cells = [line.split("\N{BOX DRAWINGS LIGHT VERTICAL}") for line in said.splitlines()]
+        assert "".join(cell[1].strip() for cell in cells if len(cell) > 8) == LONG["PatientID"]
+    else:
+        [line] = [line for line in said.splitlines() if LONG["PatientID"] in line]
+        assert LONG["StudyDescription"] in line
+        assert "Featherstonehaugh-Cholmondeley" in line
 
 
 def test_an_import_is_previewed_stored_and_known_again(
@@ -204,6 +236,9 @@ async def test_a_server_answers_for_each_file(client: httpx2.AsyncClient, door: 
     assert ended["b-garbage"][0] == "instance-rejected"
     assert ended["c-held"][0] == "instance-held"
     assert ended["d-other"][0] == "instance-conflict"
+    told = {Path(one.name).name: one for one in tally.missing}
+    assert "像素数据" in told["a-short"].findings[0]["text_zh"], "the server's words, in both languages"
+    assert told["c-held"].findings[0]["mend"] == "operator"
     uids = [uids_of(file)[2] for file in made.values()]
     assert set(await there.instances(uids)) == set(uids)
     assert dict(await there.patients([uids_of(first)[0]])) == {uids_of(first)[0]: "P1"}

@@ -15,7 +15,9 @@ import pytest_asyncio
 from pydicom import dcmread
 from sqlalchemy import select
 
+from consilium_archive.held_measure import HeldMeasure
 from consilium_archive.stages import quarantine_key
+from consilium_core.clock import FakeClock
 from consilium_core.ids import new_uid
 from consilium_core.roles import PERMISSIONS, Permission, Role
 from consilium_ingest.quarantine.rows import QuarantineRows
@@ -141,8 +143,10 @@ async def test_an_identity_is_proposed_by_one_and_approved_by_another(
     [kept] = history["04000550"]["Value"]
     assert kept["00100010"]["Value"][0]["Ideographic"] == "王^小东"
     resent = await store(client, data)
-    assert resent.status_code == 200, "the sender's bytes are known, under their corrected identity"
-    assert "identity-corrected" in resent.json()["00081199"]["Value"][0]["00091002"]["Value"]
+    assert resent.status_code == 202, "the sender's bytes are known, under their corrected identity"
+    [item] = resent.json()["00081199"]["Value"]
+    assert "identity-corrected" in item["00091002"]["Value"]
+    assert item["00081196"]["Value"] == [0xB000], "coercion of data elements"
 
 
 async def test_the_original_is_kept_beside_the_corrected_object(
@@ -388,3 +392,22 @@ async def test_the_policy_is_a_setting_and_empty_holds_nothing(any_platform: Pla
         IngestSettings(quarantine_findings="nonsense")
     with pytest.raises(ValueError, match="rejects"):
         IngestSettings(quarantine_findings="pixel-data-short")
+
+
+async def test_what_waits_is_a_metric(any_platform: Platform, client: httpx2.AsyncClient) -> None:
+    clock = FakeClock()
+    measure = HeldMeasure(any_platform.database, clock)
+
+    async def told() -> int:
+        await measure.turn()
+        text = (await client.get("/metrics")).text
+        [line] = [one for one in text.splitlines() if one.startswith("consilium_quarantine_held ")]
+        return int(float(line.split()[1]))
+
+    for _ in range(2):
+        await store(client, unborn())
+    assert await told() == 2
+    entry_id = (await client.get(BASE)).json()["items"][0]["id"]
+    await client.post(f"{BASE}/{entry_id}/reject", json={"version": 1, "reason": "a test phantom"})
+    clock.advance(60)
+    assert await told() == 1

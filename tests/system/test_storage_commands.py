@@ -161,6 +161,20 @@ def test_reconcile_and_scrub_find_repair_and_say_so_by_their_exit_status(data: P
     with pytest.raises(Invalid):
         storage_work.run_reconcile("soon", data, apply=False, as_json=False)
 
+    async def trail(platform: Platform) -> list[dict[str, Any]]:
+        assert (await AuditLog(platform.database).verify("demo")).ok
+        return await platform.audit.search("demo")
+
+    said = [
+        (one["action"], one["subject"], one["detail"]) for one in within(data, trail) if "storage." in one["action"]
+    ]
+    assert [action for action, *_ in reversed(said)] == [
+        "storage.reconcile", "storage.scrub", "storage.reconcile", "storage.scrub", *["storage.reconcile"] * 3,
+    ], "a run that only reports leaves none"  # fmt: skip
+    assert said[-1][2].startswith("1 missing and 0 of another size marked")
+    assert said[-2][1:] == ("what is damaged", f"1 originals and held objects, {lost.stat().st_size} bytes: 1 missing, "
+                            "0 corrupt, 1 repaired (all tenants)")  # fmt: skip
+
 
 def test_damage_that_can_not_be_repaired_makes_scrub_fail(data: Path, capsys: Capture) -> None:
     [key] = fill(data, 1, copied=False)

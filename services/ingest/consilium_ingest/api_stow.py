@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.orm import Session
 
-from consilium_archive.stages import Indexed
+from consilium_archive.stages import Indexed, Origin
 from consilium_archive.writer import ArchiveWriter
 from consilium_core.roles import Permission, Principal
 from consilium_dicom.uids import is_valid_uid
 from consilium_ingest.digest import stated_of
-from consilium_ingest.errors import BodyInvalid, MediaTypeUnsupported, NothingReadable
+from consilium_ingest.errors import AnswerNotAcceptable, BodyInvalid, MediaTypeUnsupported, NothingReadable
 from consilium_ingest.multipart import DICOM_JSON, boundary_of, inner_type, media_type, single, split
 from consilium_ingest.settings import IngestSettings
 from consilium_ingest.spool import Part, Spool
+from consilium_ingest.store_audit import Who, store_entries
 from consilium_ingest.stow import Answer, Sender, store_parts
 from consilium_ingest.stow_json import response_body, status_of_answers, unreadable
 from consilium_ingest.stow_metadata import rebuilt
-from consilium_platform.audit import AuditLog, AuditRecord, Outcome
+from consilium_platform.audit import AuditLog, AuditRecord
 from consilium_platform.http.auth import require
 
 
@@ -56,22 +57,23 @@ def stow_router(desk: StowDesk) -> APIRouter:
 async def _store(desk: StowDesk, request: Request, principal: Principal, study_uid: str) -> Response:
     _check_accept(request.headers.get("accept", "*/*"))
     parts = _parts(request, desk.spool)
-    sender = Sender(principal.tenant, study_uid)
+    sender = Sender(principal.tenant, study_uid, Origin("stow", sender=principal.subject))
+    who = Who(principal.tenant, principal.subject, principal.role.value)
     written: list[AuditRecord] = []
 
     def audited(session: Session, answers: Sequence[Answer]) -> None:
-        written[:] = _entries(principal, answers)
+        written[:] = store_entries(who, answers)
         desk.audit.append(session, written)
 
     done = await store_parts(desk.writer, parts, sender, audited, in_flight=desk.settings.objects_in_flight)
-    answers, entries = done.answers, _entries(principal, done.answers)
+    answers, entries = done.answers, store_entries(who, done.answers)
     if written != entries:  # nothing new was indexed, or its commit failed: the entries are on their own
         await desk.audit.record_all(entries)
     if done.broken is not None and not any(isinstance(answer, Indexed) for answer in answers):
         raise done.broken
     if unreadable(answers):
-        facts = [answer.facts for answer in answers if not isinstance(answer, Indexed)]
-        first = next(answer for answer in answers if not isinstance(answer, Indexed))
+        problems = [answer.problem for answer in answers if not isinstance(answer, Indexed)]
+        facts, first = [problem.facts for problem in problems], problems[0]
         raise NothingReadable(f"No part of the request can be stored. {first.detail}", parts=facts[:20])
     body = response_body(answers, f"{desk.settings.public_url or str(request.base_url).rstrip('/')}/dicomweb")
     headers = {"Retry-After": "2"} if status_of_answers(answers) == 503 else None
@@ -81,7 +83,7 @@ async def _store(desk: StowDesk, request: Request, principal: Principal, study_u
 def _check_accept(accept: str) -> None:
     wanted = {media_type(part)[0] for part in accept.split(",")}
     if not wanted & {"", "*/*", "application/*", DICOM_JSON, "application/json"}:
-        raise MediaTypeUnsupported(
+        raise AnswerNotAcceptable(
             f"Answers are {DICOM_JSON}; the request accepts only {accept[:80]}.", accept=accept[:80]
         )
 
@@ -96,32 +98,3 @@ def _parts(request: Request, spool: Spool) -> AsyncGenerator[Part]:
         )
     parts = split(request.stream(), boundary_of(parameters), spool)
     return rebuilt(parts, spool, str(request.url)) if inner_type(parameters) == DICOM_JSON else parts
-
-
-def _entries(principal: Principal, answers: Sequence[Answer]) -> list[AuditRecord]:
-    """Return one entry per patient: what came in for whom, and how much of the request was refused. None for no part at all."""
-    refused = [answer.code for answer in answers if not isinstance(answer, Indexed)]
-    also = f", refused {len(refused)}: {', '.join(sorted(set(refused)))}" if refused else ""
-    stored: dict[str, list[Indexed]] = {}
-    for answer in answers:
-        if isinstance(answer, Indexed):
-            stored.setdefault(answer.patient_id[:128], []).append(answer)
-    if answers and not stored:
-        return [_record(principal, "failure", detail=f"stored 0{also}")]
-    return [
-        _record(
-            principal,
-            "success",
-            subject=" ".join(sorted({one.study_uid for one in of_patient}))[:256],
-            patient_id=patient_id,
-            detail=f"stored {len(of_patient)}{also}",
-        )
-        for patient_id, of_patient in stored.items()
-    ]
-
-
-def _record(
-    principal: Principal, outcome: Outcome, *, subject: str = "", patient_id: str = "", detail: str = ""
-) -> AuditRecord:
-    who = principal.tenant, principal.subject, principal.role.value
-    return AuditRecord(*who, "instance.store", outcome, subject, patient_id, detail)

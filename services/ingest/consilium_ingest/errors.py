@@ -14,6 +14,13 @@ class MediaTypeUnsupported(Invalid):
     http_status: ClassVar[int] = 415
 
 
+class AnswerNotAcceptable(Invalid):
+    """The request accepts no media type that the answer can have."""
+
+    code = "not-acceptable"
+    http_status: ClassVar[int] = 406
+
+
 class BodyInvalid(Invalid):
     """The multipart body is broken, empty, or ends too early."""
 

@@ -14,15 +14,17 @@ from dataclasses import dataclass, field
 import structlog
 from sqlalchemy.orm import Session
 
+from consilium_archive.index import Outcome
 from consilium_archive.stages import Indexed, Origin, Received, Stored
 from consilium_archive.writer import ArchiveWriter
 from consilium_core.errors import ConsiliumError, Corrupt, Exhausted, Unavailable
+from consilium_ingest.about import Refused, about, answer_of, of_facts
 from consilium_ingest.errors import MediaTypeUnsupported
 from consilium_ingest.multipart import media_type
 from consilium_ingest.spool import Part
 
 log = structlog.get_logger()
-Answer = Indexed | ConsiliumError
+Answer = Indexed | Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ async def store_parts(
         await request.index(audited)
         raise group_broke.exceptions[0] from group_broke
     if broken is not None and request.answers:
-        request.answers.append(broken)
+        request.answers.append(Refused(broken))
     await request.index(audited)
     return Stowed(request.answers, broken)
 
@@ -103,10 +105,11 @@ class _Request:
     async def hold(self, number: int, part: Part) -> None:
         """Judge one part and make it durable; only a cancellation raises."""
         if part.refusal is not None:
-            self.answers[number] = part.refusal
+            self.answers[number] = Refused(part.refusal, of_facts(part.refusal))
             return
         if part.content_type and media_type(part.content_type)[0] != "application/dicom":
-            self.answers[number] = MediaTypeUnsupported(f"A part is {part.content_type[:60]}, not application/dicom.")
+            wrong = MediaTypeUnsupported(f"A part is {part.content_type[:60]}, not application/dicom.")
+            self.answers[number] = Refused(wrong)
             return
         data = None if part.path is not None else part.memory
         sender = self._sender
@@ -114,7 +117,7 @@ class _Request:
             received = Received(sender.tenant, data, part.path, sender.study_uid, sender.origin, stated=part.stated)
             held = await self._writer.hold(received)
         except Exception as problem:
-            self.answers[number] = _refusal(problem)
+            self.answers[number] = Refused(_refusal(problem), await about(data, part.path))
             return
         if isinstance(held, Stored):
             self._held.append((number, held))
@@ -126,22 +129,24 @@ class _Request:
         if len(self._held) < least:
             return
         batch, self._held = sorted(self._held, key=lambda one: one[0]), []
-        numbers = [number for number, _ in batch]
 
-        def also(session: Session, outcomes: Sequence[Answer]) -> None:
+        def answers(outcomes: Sequence[Outcome]) -> dict[int, Answer]:
+            return {number: answer_of(held, one) for (number, held), one in zip(batch, outcomes, strict=True)}
+
+        def also(session: Session, outcomes: Sequence[Outcome]) -> None:
             if audited is not None:
-                mine = dict(zip(numbers, outcomes, strict=True))
+                mine = answers(outcomes)
                 audited(session, [mine.get(number, answer) for number, answer in enumerate(self.answers)])
 
         try:
-            outcomes: Sequence[Answer] = await self._writer.index_all([held for _, held in batch], also)
+            outcomes: Sequence[Outcome] = await self._writer.index_all([held for _, held in batch], also)
         except Exception as problem:
             outcomes = [_refusal(problem)] * len(batch)
-        for number, outcome in zip(numbers, outcomes, strict=True):
-            self.answers[number] = outcome
+        for number, answer in answers(outcomes).items():
+            self.answers[number] = answer
 
 
-_UNANSWERED = Corrupt("The object was not worked on.")
+_UNANSWERED = Refused(Corrupt("The object was not worked on."))
 
 
 def _refusal(problem: Exception) -> ConsiliumError:

@@ -20,8 +20,10 @@ from consilium_archive.stages import Indexed, Origin, Received
 from consilium_archive.writer import ArchiveWriter
 from consilium_core.errors import ConsiliumError, Corrupt, Exhausted, Unavailable
 from consilium_core.site_protocol import Receipt
+from consilium_ingest.about import Refused, about
 from consilium_ingest.errors import ChecksumMismatch
 from consilium_ingest.spool import Part, Spool
+from consilium_ingest.store_audit import refusals
 from consilium_ingest.upload_rows import Upload
 from consilium_ingest.uploads import Uploads
 from consilium_platform.audit import AuditLog, AuditRecord
@@ -108,12 +110,12 @@ class UploadIngest:
         try:
             sha256 = await self._assemble(known, part)
             room_id, capture_id = known.facts.get("room_id", ""), known.facts.get("capture_id", "")
-            origin = Origin("capture", room_id, capture_id, known.id, known.site_id)
+            origin = Origin("capture", room_id, capture_id, known.id, known.site_id, sender=known.site_id)
             data = None if part.path is not None else part.memory
             indexed = await self._writer.store(Received(known.tenant, data, part.path, "", origin))
             await self._record(known, "success", indexed.study_uid, indexed.patient_id, "stored 1 by upload")
         except InstanceHeld as held:
-            await self._record(known, "failure", "", "", f"held: {held.quarantine_id}")
+            await self._refused(known, part, held)
             raise
         except (Unavailable, Exhausted, TimeoutError) as problem:
             log.warning("upload_ingest_later", upload_id=known.id, error=type(problem).__name__)
@@ -121,7 +123,7 @@ class UploadIngest:
         except ConsiliumError as refusal:
             if isinstance(refusal, Corrupt) and self._again(known):
                 return None, None
-            await self._record(known, "failure", "", "", f"refused: {refusal.code}")
+            await self._refused(known, part, refusal)
             return None, _problem(known, refusal)
         except Exception as problem:
             log.exception("upload_ingest_broke", upload_id=known.id, error=type(problem).__name__)
@@ -148,6 +150,12 @@ class UploadIngest:
                 "The upload's bytes do not have the SHA-256 that was announced.", announced=announced
             )
         return digest.hexdigest()
+
+    async def _refused(self, known: Upload, part: Part, refusal: ConsiliumError) -> None:
+        """Write what was refused or held, of whom, and where it is."""
+        refused = Refused(refusal, await about(None if part.path is not None else part.memory, part.path))
+        detail = f"{refusals([refused])} by upload {known.id}"
+        await self._record(known, "failure", refused.about.study_uid, refused.about.patient_id, detail)
 
     async def _record(self, known: Upload, outcome: Any, study_uid: str, patient_id: str, detail: str) -> None:
         await self._audit.record(

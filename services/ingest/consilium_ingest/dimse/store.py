@@ -8,21 +8,21 @@ from __future__ import annotations
 import structlog
 
 from consilium_archive.index import Outcome
-from consilium_archive.stages import Indexed, Origin, Received
+from consilium_archive.stages import Indexed, Received
 from consilium_archive.writer import ArchiveWriter
 from consilium_core.errors import ConsiliumError, Corrupt, Exhausted, Unavailable
+from consilium_ingest.about import About, about
 from consilium_ingest.dimse.commands import Answer
 from consilium_ingest.dimse.errors import SpoolFailed
 from consilium_ingest.dimse.incoming import Message
 from consilium_ingest.dimse.trail import Trail
+from consilium_ingest.said import comment, warning_comment, warning_reason
 from consilium_ingest.spool import Part
 from consilium_ingest.stow import failure_reason
 
 log = structlog.get_logger()
 
 SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
-CLASS_DIFFERS = 0xB007  # warning: the data set's SOP class is not the message's
-_ORIGIN = Origin("dimse")
 
 
 async def store(writer: ArchiveWriter, message: Message, trail: Trail) -> Answer:
@@ -38,8 +38,18 @@ async def store(writer: ArchiveWriter, message: Message, trail: Trail) -> Answer
     if isinstance(outcome, Indexed):
         trail.count(outcome)
         return _accepted(outcome)
-    trail.refuse(outcome)
+    trail.refuse(outcome, await _about(message))
     return refused(outcome)
+
+
+async def _about(message: Message) -> About:
+    """Return whom a refused object is about, else what its message names."""
+    part, command = message.part, message.command
+    if part is not None:
+        found = await about(None if part.path is not None else part.memory, part.path)
+        if found.sop_instance_uid:
+            return found
+    return About("", command.sop_class_uid, command.sop_instance_uid)
 
 
 async def _archive(writer: ArchiveWriter, part: Part, uid: str, trail: Trail) -> Outcome:
@@ -48,7 +58,7 @@ async def _archive(writer: ArchiveWriter, part: Part, uid: str, trail: Trail) ->
     await _finish(part)
     await trail.make_room()
     data = None if part.path is not None else part.memory
-    received = Received(tenant, data, part.path, origin=_ORIGIN, sop_instance_uid=uid)
+    received = Received(tenant, data, part.path, origin=trail.peer.origin, sop_instance_uid=uid)
     held = await writer.hold(received)
     if not isinstance(held, Indexed):
         [outcome] = await writer.index_all([held], trail.opening)
@@ -75,15 +85,15 @@ def _refusal(problem: Exception) -> ConsiliumError:
 
 
 def _accepted(indexed: Indexed) -> Answer:
-    differs = next((warned for warned in indexed.warnings if warned.code == "meta-mismatch"), None)
-    return Answer(CLASS_DIFFERS, differs.detail) if differs is not None else Answer(SUCCESS)
+    reason = warning_reason(indexed.warnings)
+    return Answer(reason, warning_comment(indexed.warnings)) if reason else Answer(SUCCESS)
 
 
 def refused(refusal: ConsiliumError) -> Answer:
     """Return the status word, a comment and the offending element of a refusal."""
     findings = refusal.facts.get("findings") or []
     path = next((str(found["tag_path"]) for found in findings if found.get("tag_path")), "")
-    return Answer(status_word(refusal), f"{refusal.code}: {refusal.detail}", _tag(path))
+    return Answer(status_word(refusal), comment(refusal), _tag(path))
 
 
 def status_word(refusal: ConsiliumError) -> int:

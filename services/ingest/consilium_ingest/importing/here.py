@@ -1,4 +1,4 @@
-"""Store a batch of found files through the archive's one writer, as every other door does, with one audit entry per batch."""
+"""Store a batch of found files through the archive's one writer, as every other door does, with one audit entry per patient of a batch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from sqlalchemy.orm import Session
 from consilium_archive.stages import Indexed, Origin, Received, Stored
 from consilium_archive.writer import ArchiveWriter
 from consilium_core.errors import ConsiliumError, Corrupt, Unavailable
+from consilium_ingest.about import Refused, about, answer_of
 from consilium_ingest.errors import ObjectTooLarge
 from consilium_ingest.importing.outcomes import Answer
 from consilium_ingest.importing.sources import IN_MEMORY_BYTES, Found, unreadable
-from consilium_platform.audit import AuditLog, AuditRecord
+from consilium_ingest.store_audit import Who, store_entries
+from consilium_platform.audit import AuditLog
 
 log = structlog.get_logger()
-_ORIGIN = Origin("import")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,46 +37,38 @@ class StoreHere:
         """Return one answer per file, in order."""
         room = asyncio.Semaphore(self.jobs)
 
-        async def one(found: Found) -> Stored | Answer:
+        async def one(found: Found) -> Stored | Indexed | Refused:
             async with room:
                 return await self._hold(found)
 
         held = await asyncio.gather(*(one(found) for found in batch))
         stored = [one for one in held if isinstance(one, Stored)]
 
-        def answers(outcomes: Sequence[Answer]) -> list[Answer]:
+        def told(outcomes: Sequence[Answer]) -> list[Indexed | Refused]:
             rest = iter(outcomes)
-            return [next(rest) if isinstance(one, Stored) else one for one in held]
+            return [answer_of(one, next(rest)) if isinstance(one, Stored) else one for one in held]
+
+        def answers(outcomes: Sequence[Answer]) -> list[Answer]:
+            return [one.problem if isinstance(one, Refused) else one for one in told(outcomes)]
 
         def also(session: Session, outcomes: Sequence[Answer]) -> None:
-            self.audit.append(session, [self._entry(answers(outcomes))])
+            who = Who(self.tenant, self.actor, "command-line", "imported")
+            self.audit.append(session, store_entries(who, told(outcomes)))
 
         try:
             return answers(await self.writer.index_all(stored, also))
         except Exception as problem:
             return answers([_refusal(problem)] * len(stored))
 
-    async def _hold(self, found: Found) -> Stored | Answer:
+    async def _hold(self, found: Found) -> Stored | Indexed | Refused:
         if found.size_bytes > self.max_bytes:
-            return ObjectTooLarge(f"An object may have at most {self.max_bytes} bytes.")
+            return Refused(ObjectTooLarge(f"An object may have at most {self.max_bytes} bytes."))
         try:
             data = await asyncio.to_thread(found.path.read_bytes) if found.size_bytes <= IN_MEMORY_BYTES else None
             path = found.path if data is None else None
-            return await self.writer.hold(Received(self.tenant, data, path, origin=_ORIGIN))
+            return await self.writer.hold(Received(self.tenant, data, path, origin=Origin("import", sender=self.actor)))
         except Exception as problem:
-            return _refusal(problem)
-
-    def _entry(self, answers: Sequence[Answer]) -> AuditRecord:
-        stored = [answer for answer in answers if isinstance(answer, Indexed)]
-        refused = sorted({answer.code for answer in answers if not isinstance(answer, Indexed)})
-        count = len(answers) - len(stored)
-        detail = f"imported {len(stored)}" + (f", refused {count}: {', '.join(refused)}" if count else "")
-        studies = sorted({answer.study_uid for answer in stored})
-        patients = sorted({answer.patient_id for answer in stored})
-        return AuditRecord(
-            self.tenant, self.actor, "command-line", "instance.store", "success" if stored else "failure",
-            subject=" ".join(studies)[:256], patient_id=patients[0][:128] if patients else "", detail=detail,
-        )  # fmt: skip
+            return Refused(_refusal(problem), await about(None, found.path))
 
 
 def _refusal(problem: Exception) -> ConsiliumError:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
+from sqlalchemy.orm import Session
 
+from consilium_archive.index import Outcome
+from consilium_archive.stages import Indexed
 from consilium_core.errors import ConsiliumError
 from consilium_core.roles import Permission, Principal
 from consilium_ingest.quarantine.desk import QuarantineDesk, expect
@@ -22,6 +26,7 @@ from consilium_ingest.quarantine.wire import (
     entry_whole,
     released_out,
 )
+from consilium_ingest.store_audit import Who, store_entries
 from consilium_platform.audit import AuditLog
 from consilium_platform.http.auth import require
 
@@ -86,13 +91,22 @@ def quarantine_router(desk: QuarantineDesk, audit: AuditLog) -> APIRouter:
     @router.post("/{entry_id}/release")
     async def release(entry_id: str, body: DecisionIn, who: Principal = Depends(decider)) -> ReleasedOut:
         known = expect(await desk.rows.get(who.tenant, entry_id), body.version)
+        act = Who(who.tenant, who.subject, who.role.value, f"released from quarantine (entry {known.id})")
+
+        def stored(session: Session, outcomes: Sequence[Outcome]) -> None:
+            audit.append(session, store_entries(act, [one for one in outcomes if isinstance(one, Indexed)]))
+
         try:
-            released = await desk.release(who, known, body.reason)
+            released = await desk.release(who, known, body.reason, stored)
         except ConsiliumError as refusal:
             await refused(who, "release", known, refusal)
             raise
         proposed = f"; identity proposed by {known.proposal['by']}" if known.proposal is not None else ""
         await write(who, "release", released.entry, f"{body.reason}{proposed}")
+        now = released.indexed.patient_id[:128]
+        if now != known.identity.get("patient_id", "")[:128]:  # the study that has grown is somebody else's
+            detail = f"{body.reason}{proposed}"
+            await audit.act(who, "quarantine.release", subject=known.id, patient_id=now, detail=detail)
         return released_out(released.indexed, released.entry)
 
     @router.post("/{entry_id}/reject")

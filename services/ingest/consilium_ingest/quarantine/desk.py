@@ -15,7 +15,8 @@ from typing import Any
 from consilium_archive.prepare import finding_json
 from consilium_archive.quarantine import HELD, REJECTED, RELEASED
 from consilium_archive.stages import Indexed, Received
-from consilium_archive.writer import ArchiveWriter
+from consilium_archive.writer import Also, ArchiveWriter
+from consilium_core.errors import ConsiliumError
 from consilium_core.roles import Principal
 from consilium_dicom.amend import Correction, amend
 from consilium_dicom.errors import DicomInvalid
@@ -108,8 +109,8 @@ class QuarantineDesk:
             raise CorrectionInvalid("No identity was proposed for this entry.")
         return await self.rows.propose(entry, None)
 
-    async def release(self, principal: Principal, entry: Entry, reason: str) -> Released:
-        """Store the object, corrected as proposed, and let it be found.
+    async def release(self, principal: Principal, entry: Entry, reason: str, audited: Also) -> Released:
+        """Store the object, corrected as proposed, and let it be found; ``audited`` writes into the transaction that indexes it.
 
         Raises SecondPersonNeeded when the proposal is the caller's own, what the writer raises (a study of another patient, a UID with
         other content, a fatal finding), QuarantineDecided or QuarantineMoved.
@@ -123,12 +124,22 @@ class QuarantineDesk:
             await self._fill(part, entry)
             data = None if part.path is not None else part.memory
             received = Received(entry.tenant, data, part.path, origin=entry.origin, cleared=True)
-            indexed = await self._writer.store(received)
+            indexed = await self._store(received, audited)
         finally:
             part.discard()
         verdict = "accept_with_warnings" if indexed.warnings else "accept"
         decision = Decision(RELEASED, principal.subject, reason, indexed.sha256, verdict)
         return Released(indexed, await self.rows.decide(entry, decision))
+
+    async def _store(self, received: Received, audited: Also) -> Indexed:
+        held = await self._writer.hold(received)
+        if isinstance(held, Indexed):  # a release before this one was cut off
+            await self._writer.index_all([], lambda session, _: audited(session, [held]))
+            return held
+        [outcome] = await self._writer.index_all([held], audited)
+        if isinstance(outcome, ConsiliumError):
+            raise outcome
+        return outcome
 
     async def reject(self, principal: Principal, entry: Entry, reason: str) -> Entry:
         """Refuse the object for good; its bytes are kept, and sent again they are refused with this reason."""

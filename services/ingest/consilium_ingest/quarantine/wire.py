@@ -192,7 +192,7 @@ def _common(entry: Entry) -> dict[str, Any]:
         "id": entry.id, "state": entry.state, "version": entry.version, "held_at": entry.held_at, "reasons": entry.reasons,
         "study_uid": entry.study_uid, "series_uid": entry.series_uid, "sop_instance_uid": entry.sop_instance_uid,
         "sop_class_uid": entry.sop_class_uid, "modality": entry.modality, "size_bytes": entry.size_bytes,
-        "origin": entry.origin.facts(), "identity": entry.identity,
+        "origin": entry.origin.told(), "identity": entry.identity,
         "proposed_by": entry.proposal["by"] if entry.proposal is not None else None, "decided_by": entry.decided_by,
         "decided_at": entry.decided_at, "reason": entry.reason,
     }  # fmt: skip
