@@ -178,11 +178,16 @@ class Twins:
         if now is None or now.sha256 != row.sha256:
             return ComparisonUnfinished("The stored object of this UID was removed just now. Send yours again.")
         log.error("original_unreadable", kind=kind, key=original_key(valid.received.tenant, row.sha256))
-        return OriginalUnreadable(
-            f"This SOP Instance UID is stored, but its file is {kind}: whether yours is the same can't be told. The operator repairs it "
-            "(consilium scrub); then send yours again.",
-            sop_instance_uid=valid.header.sop_instance_uid,
-        )
+        return unreadable(kind, valid.header.sop_instance_uid)
+
+
+def unreadable(kind: str, sop_instance_uid: str) -> OriginalUnreadable:
+    """Return what the sender is told of an object that is not byte for byte the one that the archive has lost."""
+    return OriginalUnreadable(
+        f"This SOP Instance UID is stored, but its file is {kind}: whether yours is the same can't be told. The operator repairs it "
+        "(consilium scrub), or the file that was stored is sent again byte for byte; then send yours again.",
+        sop_instance_uid=sop_instance_uid,
+    )
 
 
 def _begins_at(head: bytes, begins: int) -> bool:

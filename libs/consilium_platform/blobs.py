@@ -115,6 +115,29 @@ class Stores:
 
 
 @runtime_checkable
+class TwoPlaces(Protocol):
+    """A store that reads from two places: whoever must know what the first one holds asks that one."""
+
+    @property
+    def first(self) -> BlobStore:
+        """Return the place that every write goes to."""
+        ...
+
+
+def first_place(store: BlobStore) -> BlobStore:
+    """Return the place that the store writes to."""
+    return store.first if isinstance(store, TwoPlaces) else store
+
+
+async def is_whole(store: BlobStore, key: str, size_bytes: int) -> bool:
+    """Tell whether the object is there with its whole length: one look that reads nothing of it."""
+    try:
+        return await store.size(key) == size_bytes
+    except BlobNotFound:
+        return False
+
+
+@runtime_checkable
 class PutsHere(Protocol):
     """A store that can also put in the calling thread: whoever is in a worker thread already saves a hand-over."""
 

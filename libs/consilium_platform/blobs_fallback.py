@@ -35,6 +35,11 @@ class FallbackBlobs:
         self._avoid_until = 0.0
         self._logged_at = -_LOG_EVERY_S
 
+    @property
+    def first(self) -> BlobStore:
+        """Return the place that every write goes to."""
+        return self._first
+
     async def _read(self, key: str, work: Callable[[BlobStore], Awaitable[T]]) -> T:
         if not key.startswith(COPIED):
             return await work(self._first)
