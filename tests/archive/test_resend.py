@@ -190,6 +190,18 @@ async def test_the_same_data_set_in_another_file_restores_nothing_and_is_told_so
     assert await any_platform.blobs.get(key) == data
 
 
+@pytest.mark.parametrize("how", ["missing", "short"])
+async def test_another_file_is_compared_with_the_copy_where_the_first_place_has_not_got_it_whole(
+    any_platform: Platform, doubled: ArchiveWriter, stores: Stores, tmp_path: Path, clock: FakeClock, how: str
+) -> None:
+    data = ct_instance(side=32)
+    stored = await doubled.store(Received("demo", data))
+    await copied(any_platform, stores, tmp_path, clock)
+    await lose(stores.first, original_key("demo", stored.sha256), how)
+    again = await doubled.store(Received("demo", with_meta(data, SourceApplicationEntityTitle="OTHER")))
+    assert (again.fresh, again.sha256) == (False, stored.sha256)
+
+
 # -- retention -----------------------------------------------------------------------------------------------------
 
 
