@@ -26,7 +26,7 @@ from sqlalchemy import CursorResult, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from consilium_archive.damage import Kind, mark_damage
+from consilium_archive.damage import Kind, mark_damage, mark_sound
 from consilium_archive.stages import original_key, quarantine_key
 from consilium_archive.storage_tables import copy, mark
 from consilium_archive.tables import instance
@@ -243,7 +243,10 @@ def _row(tenant: str, sha256: str) -> tuple[Any, Any]:
 def _done(session: Session, wanted: Wanted, now: datetime) -> bool:
     """Write that the copy is there; return False if nobody wants it any more."""
     done = update(copy).where(*_row(wanted.tenant, wanted.sha256)).values(state="copied", copied_at=now, problem="")
-    return _rows(session.execute(done)) == 1
+    if _rows(session.execute(done)) != 1:
+        return False
+    mark_sound(session, wanted.tenant, wanted.sha256, "copy")
+    return True
 
 
 def _failed(session: Session, wanted: Wanted, code: str, again: datetime) -> None:

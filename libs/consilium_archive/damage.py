@@ -5,14 +5,28 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from sqlalchemy import update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from consilium_archive.storage_tables import damage
+from consilium_platform.hot import Hot
 
 Place = Literal["first", "copy"]
 Kind = Literal["missing", "corrupt"]
+
+
+_OPEN = Hot(
+    select(damage.c.kind).where(
+        damage.c.tenant_id == bindparam("tenant"), damage.c.sha256 == bindparam("sha256"),
+        damage.c.place == bindparam("place"), damage.c.repaired_at.is_(None),
+    )
+)  # fmt: skip
+
+
+def is_marked(session: Session, tenant: str, sha256: str, place: Place) -> bool:
+    """Tell whether an original is known to be missing or corrupt in one place."""
+    return _OPEN.first(session, {"tenant": tenant, "sha256": sha256, "place": place}) is not None
 
 
 def mark_damage(session: Session, tenant: str, sha256: str, place: Place, kind: Kind) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from consilium_core.errors import Conflict, Invalid, Mend, NotFound
+from consilium_core.errors import Conflict, Invalid, Mend, NotFound, Unavailable
 
 
 class InstanceConflict(Conflict):
@@ -33,6 +33,13 @@ class InstanceMismatch(Invalid):
 
     code = "instance-mismatch"
     failure_reason: ClassVar[int] = 0xA900
+
+
+class OriginalDamaged(Unavailable):
+    """The stored file of an instance is missing or damaged in every place: its operator can restore it, whoever asks can't."""
+
+    code = "original-damaged"
+    mend: ClassVar[Mend] = "operator"
 
 
 class QueryInvalid(Invalid):

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import structlog
 from sqlalchemy import Row, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
@@ -27,6 +29,7 @@ from consilium_archive.errors import (
 )
 from consilium_archive.index import Outcome
 from consilium_archive.prepare import circumstances, finding_json, opened
+from consilium_archive.quarantine_copies import mark_held, want_held_again, wanted_of
 from consilium_archive.quarantine_table import quarantine
 from consilium_archive.stages import Indexed, Received, Stored, Warned, quarantine_key
 from consilium_archive.tables import instance
@@ -37,10 +40,12 @@ from consilium_dicom.header import Header, read_header
 from consilium_dicom.policy import STORE_ALL
 from consilium_dicom.transport import NOTHING_STATED
 from consilium_dicom.validate import validate
-from consilium_platform.blobs import BlobStore
+from consilium_platform.blobs import BlobStore, first_place, is_whole
 from consilium_platform.outbox import OutboxRelay, add_rows, event_row
 from consilium_platform.sql import Database
 
+log = structlog.get_logger()
+Put = Callable[[], Awaitable[object]]
 HELD, RELEASED, REJECTED = "held", "released", "rejected"
 _CORRECTED = Warned(
     "identity-corrected",
@@ -61,14 +66,11 @@ class Quarantine:
     async def take(self, received: Received, doubt: InstanceDoubtful) -> Indexed:
         """Hold the object and raise InstanceHeld, or answer by the decision on the same bytes: Indexed or QuarantineRefused."""
         sha256, size_bytes, header = await asyncio.to_thread(_look, received)
-        known = await self.decided(received.tenant, sha256)
+        put = partial(self._put, received, quarantine_key(received.tenant, sha256))
+        known = await self.decided(received.tenant, sha256, put)
         if known is not None:
             return known
-        key = quarantine_key(received.tenant, sha256)
-        if received.data is not None:
-            await self._blobs.put(key, received.data, "application/dicom")
-        elif received.path is not None:
-            await self._blobs.put_file(key, received.path, "application/dicom")
+        await put()
         return await self._enter(_row(received, header, sha256, size_bytes, doubt))
 
     async def take_stored(self, stored: Stored, refusal: PatientMismatch) -> Outcome:
@@ -78,11 +80,10 @@ class Quarantine:
         """
         valid, tenant = stored.validated, stored.validated.received.tenant
         try:
-            known = await self.decided(tenant, valid.sha256)
+            known = await self.decided(tenant, valid.sha256, partial(self._copy_here, stored))
             if known is not None:
                 return known
-            data = await self._blobs.get(stored.key)
-            await self._blobs.put(quarantine_key(tenant, valid.sha256), data, "application/dicom")
+            data = await self._copy_here(stored)
             doubt = await asyncio.to_thread(_mismatch, valid.received, data, refusal)
             return await self._enter(_row(valid.received, valid.header, valid.sha256, valid.size_bytes, doubt))
         except (InstanceHeld, QuarantineRefused) as answer:
@@ -95,13 +96,43 @@ class Quarantine:
         except (InstanceHeld, QuarantineRefused):
             return None
 
-    async def decided(self, tenant: str, sha256: str) -> Indexed | None:
-        """Return how known bytes are answered, None for new ones; raise InstanceHeld or QuarantineRefused."""
+    async def _copy_here(self, stored: Stored) -> bytes:
+        """Copy an object from the originals to the held ones; return it."""
+        valid, data = stored.validated, await self._blobs.get(stored.key)
+        await self._blobs.put(quarantine_key(valid.received.tenant, valid.sha256), data, "application/dicom")
+        return data
+
+    async def _put(self, received: Received, key: str) -> None:
+        if received.data is not None:
+            await self._blobs.put(key, received.data, "application/dicom")
+        elif received.path is not None:
+            await self._blobs.put_file(key, received.path, "application/dicom")
+
+    async def _keep(self, row: Row[Any], put: Put) -> None:
+        """Put a held object again if the first place has not got it whole, or it is marked as damaged there."""
+        if not row.first_damage and await is_whole(first_place(self._blobs), row.blob_key, row.size_bytes):
+            return
+        await put()
+
+        def settle(session: Session) -> None:
+            want_held_again(session, wanted_of(row), datetime.now(UTC))
+            mark_held(session, wanted_of(row), "first", None)
+
+        await self._database.transact(settle)
+        log.warning("held_object_stored_again", key=row.blob_key)
+
+    async def decided(self, tenant: str, sha256: str, put: Put | None = None) -> Indexed | None:
+        """Return how known bytes are answered, None for new ones; raise InstanceHeld or QuarantineRefused.
+
+        With ``put`` (from who has the bytes) a held object that the store has lost is stored again before its sender is told that it is kept.
+        """
         found = await self._database.query(partial(_entry, tenant=tenant, sha256=sha256))
         if found is None:
             return None
         row, archived = found
         if row.state == HELD:
+            if put is not None:
+                await self._keep(row, put)
             raise held(row)
         if row.state == REJECTED:
             raise QuarantineRefused(

@@ -58,7 +58,7 @@ def _claim(session: Session, now: datetime, limit: int) -> list[Wanted]:
 
 
 def _done(session: Session, wanted: Wanted, now: datetime) -> bool:
-    return _set(session, wanted, copy_state="copied", copied_at=now, copy_problem="")
+    return _set(session, wanted, copy_state="copied", copied_at=now, copy_problem="", copy_damage="")
 
 
 def _failed(session: Session, wanted: Wanted, code: str, again: datetime) -> None:

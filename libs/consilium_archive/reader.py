@@ -19,10 +19,12 @@ from consilium_archive.errors import NotArchived
 from consilium_archive.included import with_fields
 from consilium_archive.packing import Packed
 from consilium_archive.prepare import unpack_frame_index
+from consilium_archive.proof import Proof
 from consilium_archive.query import Level, Query
 from consilium_archive.search import Ask, Scope, Totals, page
 from consilium_archive.shown import Shown, shown_by
 from consilium_archive.stages import original_key
+from consilium_archive.storage_tables import damage
 from consilium_archive.tables import instance, study
 from consilium_dicom.frames import FrameIndex
 from consilium_platform.blobs import BlobStore, GetsHere
@@ -59,11 +61,26 @@ class Place:
     sha256: str
     size_bytes: int
     key: str
+    tenant: str = ""
+    first_damage: str = ""  # what is known to be wrong with it in either place: "missing", "corrupt" or nothing
+    copy_damage: str = ""
+
+    @property
+    def is_original(self) -> bool:
+        """Tell it from the place of a derivative, which can be made again."""
+        return self.key == original_key(self.tenant, self.sha256)
+
+
+def _damage(place: str) -> Any:
+    mine = (damage.c.tenant_id == instance.c.tenant_id, damage.c.sha256 == instance.c.sha256)
+    asked = select(damage.c.kind).where(*mine, damage.c.place == place, damage.c.repaired_at.is_(None))
+    return asked.scalar_subquery().label(f"{place}_damage")
 
 
 _PLACE = (
     instance.c.study_uid, instance.c.series_uid, instance.c.sop_instance_uid, instance.c.sop_class_uid,
     instance.c.transfer_syntax_uid, instance.c.number, instance.c.frames, instance.c.sha256, instance.c.size_bytes,
+    _damage("first"), _damage("copy"),
 )  # fmt: skip
 
 
@@ -85,6 +102,7 @@ class ArchiveReader:
         self._database = database
         self._blobs = blobs
         self._totals = Totals()
+        self._proof = Proof(database, blobs)
 
     # -- searches (PS3.18 10.6) ------------------------------------------------------------------------------------
 
@@ -163,16 +181,21 @@ class ArchiveReader:
         return str(row.patient_id)
 
     async def original(self, place: Place) -> bytes:
-        """Return the whole original."""
-        return await self._blobs.get(place.key)
+        """Return the whole original; raise OriginalDamaged."""
+        return await self._proof.read(place, lambda store: store.get(place.key), place.size_bytes)
 
     def here(self, place: Place) -> Callable[[], bytes] | None:
         """Return what reads the whole original in the calling thread, which must not be the loop's; None: this store can't."""
         return partial(self._blobs.get_here, place.key) if isinstance(self._blobs, GetsHere) else None
 
     async def original_range(self, place: Place, start: int, length: int) -> bytes:
-        """Return a part of the original."""
-        return await self._blobs.get_range(place.key, start, length)
+        """Return a part of the original, never a shorter one (but at the end); raise OriginalDamaged."""
+        wanted = max(0, min(length, place.size_bytes - start))
+        return await self._proof.read(place, lambda store: store.get_range(place.key, start, wanted), wanted)
+
+    async def sure(self, place: Place) -> None:
+        """Raise OriginalDamaged unless a place has the original in its whole length: before the answer to what is read in stretches."""
+        await self._proof.sure(place)
 
 
 def _frame_index(packed: bytes | None) -> FrameIndex | None:
@@ -198,6 +221,9 @@ def _place(tenant: str, row: Any) -> Place:
         row.sha256,
         row.size_bytes,
         original_key(tenant, row.sha256),
+        tenant,
+        row.first_damage or "",
+        row.copy_damage or "",
     )
 
 

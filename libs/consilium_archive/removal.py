@@ -10,7 +10,7 @@ Bytes go in three steps, each a commit of its own, and a kill between any two of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 
 from consilium_archive.derivatives import derivative_keys
 from consilium_archive.index import Outcome, index_group
+from consilium_archive.mending import settle_again
 from consilium_archive.stages import Stored, original_key
 from consilium_archive.storage_tables import copy, damage, removal, tombstone
 from consilium_archive.tables import instance
@@ -58,13 +59,17 @@ class RemovalUnderWay(Exhausted):
 
 
 def index_admitted(session: Session, group: Sequence[Stored], resend: Resend) -> list[Outcome]:
-    """Index what may be indexed (``index.index_group``); refuse what has a tombstone or is being removed."""
-    refused = _refusals(session, group, resend)
-    if not refused:
+    """Index what may be indexed (``index.index_group``); refuse what has a tombstone or is being removed.
+
+    What was put again because the store had lost it is indexed already: it is answered as that (``mending.settle_again``).
+    """
+    known = settle_again(session, group)
+    answered = known | _refusals(session, group, resend, known)
+    if not answered:
         return index_group(session, group)
-    admitted = [stored for number, stored in enumerate(group) if number not in refused]
+    admitted = [stored for number, stored in enumerate(group) if number not in answered]
     outcomes = iter(index_group(session, admitted) if admitted else [])
-    return [refused[number] if number in refused else next(outcomes) for number in range(len(group))]
+    return [answered[number] if number in answered else next(outcomes) for number in range(len(group))]
 
 
 _KIND: Any = literal_column("'tombstone'").label("kind")
@@ -89,10 +94,14 @@ _REMOVAL = Hot(
 )
 
 
-def _refusals(session: Session, group: Sequence[Stored], resend: Resend) -> dict[int, ConsiliumError]:
+def _refusals(
+    session: Session, group: Sequence[Stored], resend: Resend, known: Container[int]
+) -> dict[int, ConsiliumError]:
     buried, leaving = _known(session, group)
     refused: dict[int, ConsiliumError] = {}
     for number, stored in enumerate(group):
+        if number in known:
+            continue
         valid, tenant = stored.validated, stored.validated.received.tenant
         uid, bytes_ = (tenant, valid.header.sop_instance_uid), (tenant, valid.sha256)
         if uid in buried and resend == "refuse":

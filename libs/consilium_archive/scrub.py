@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 from consilium_archive.copies import Wanted, copy_checked, want_again
 from consilium_archive.damage import Kind, Place, mark_damage, mark_sound
 from consilium_archive.quarantine_copies import held_page, is_expired, mark_held, want_held_again, wanted_of
-from consilium_archive.storage_tables import copy, damage, mark, scrub_run
+from consilium_archive.storage_tables import copy, damage, mark, removal, scrub_run
 from consilium_archive.tables import instance
 from consilium_core.clock import Clock
 from consilium_core.errors import Exhausted, Unavailable
@@ -72,7 +72,7 @@ class ScrubReport:
 
 @dataclass(frozen=True, slots=True)
 class _Original:
-    """One row of the index (id 0: known by its copy's row only) or of the quarantine, and whether a copy of it is to be there."""
+    """One row of the index (id 0: known by its damage only) or of the quarantine, and whether a copy of it is to be there."""
 
     id: int
     wanted: Wanted
@@ -108,7 +108,7 @@ class Scrubber:
         return report
 
     async def run_damaged(self, report: ScrubReport | None = None) -> ScrubReport:
-        """Look again at everything that is marked as damaged and has a copy's row, and repair what can be."""
+        """Look again at everything that is marked as damaged, and repair what can be."""
         report, after = ScrubReport() if report is None else report, ("", "")
         while page := await self._database.query(partial(_damaged, after=after)):
             after = (page[-1].wanted.tenant, page[-1].wanted.sha256)
@@ -167,12 +167,11 @@ class Scrubber:
         wanted = original.wanted
         if wanted.held:
             return True  # entries are never removed
-        row = (copy.c.tenant_id == wanted.tenant) & (copy.c.sha256 == wanted.sha256)
-        there = (
-            select(instance.c.id).where(instance.c.id == original.id)
-            if original.id
-            else select(copy.c.state).where(row)
-        )
+        there = select(instance.c.id).where(instance.c.id == original.id)
+        if not original.id:
+            leaves = (removal.c.tenant_id == damage.c.tenant_id) & (removal.c.sha256 == damage.c.sha256)
+            mine = (damage.c.tenant_id == wanted.tenant, damage.c.sha256 == wanted.sha256)
+            there = select(damage.c.sha256).where(*mine, ~select(removal.c.sha256).where(leaves).exists())
         return await self._database.query(lambda session: session.execute(there).first()) is not None
 
     async def _sound(self, wanted: Wanted, place: Place) -> None:
@@ -247,15 +246,19 @@ def _page(session: Session, after: int, limit: int) -> list[_Original]:
 
 
 def _damaged(session: Session, after: tuple[str, str]) -> list[_Original]:
-    """Return originals with open damage that have a copy's row: without one there is nothing to repair from."""
-    later = (copy.c.tenant_id > after[0]) | ((copy.c.tenant_id == after[0]) & (copy.c.sha256 > after[1]))
-    of = (damage.c.tenant_id == copy.c.tenant_id) & (damage.c.sha256 == copy.c.sha256) & damage.c.repaired_at.is_(None)
-    asked = select(copy.c.tenant_id, copy.c.sha256, copy.c.size_bytes).where(
-        later, select(damage.c.kind).where(of).exists()
+    """Return originals with open damage: to be repaired from their copy if they have one, else to be found whole again."""
+    later = (damage.c.tenant_id > after[0]) | ((damage.c.tenant_id == after[0]) & (damage.c.sha256 > after[1]))
+    of = (copy.c.tenant_id == damage.c.tenant_id) & (copy.c.sha256 == damage.c.sha256)
+    asked = (
+        select(damage.c.tenant_id, damage.c.sha256, copy.c.size_bytes)
+        .select_from(damage.outerjoin(copy, of))
+        .where(later, damage.c.repaired_at.is_(None))
+        .distinct()
     )
-    ordered = asked.order_by(copy.c.tenant_id, copy.c.sha256).limit(_PAGE)
+    ordered = asked.order_by(damage.c.tenant_id, damage.c.sha256).limit(_PAGE)
     return [
-        _Original(0, Wanted(row.tenant_id, row.sha256, row.size_bytes, 0), True) for row in session.execute(ordered)
+        _Original(0, Wanted(row.tenant_id, row.sha256, row.size_bytes or 0, 0), row.size_bytes is not None)
+        for row in session.execute(ordered)
     ]
 
 

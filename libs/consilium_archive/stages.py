@@ -81,11 +81,12 @@ class Validated:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object whose bytes are durable under ``key`` since ``kept_at``."""
+    """An object whose bytes are durable under ``key`` since ``kept_at``; ``again``: its instance is indexed, and the store had lost them."""
 
     validated: Validated
     key: str
     kept_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from consilium_archive.tables import instance
 from consilium_core.errors import ConsiliumError, Mend, Unavailable
 from consilium_dicom.errors import DicomUnreadable
 from consilium_dicom.scan import dataset_offset
-from consilium_platform.blobs import BlobNotFound, BlobStore
+from consilium_platform.blobs import BlobDamaged, BlobNotFound, BlobStore, read_checked
 from consilium_platform.sql import Database
 
 log = structlog.get_logger()
@@ -152,13 +152,21 @@ class Twins:
         if row.transfer_syntax_uid != mine.valid.header.transfer_syntax_uid or not 0 <= begins <= _MOST_META_BYTES:
             return False
         key = original_key(mine.valid.received.tenant, row.sha256)
+
+        async def whole(store: BlobStore) -> BlobStore:
+            if await store.size(key) != row.size_bytes:
+                raise BlobDamaged("The object in the store is not as long as it was stored.")
+            return store
+
         try:
-            head = await self._blobs.get_range(key, 0, begins + 144)  # 132 for the prefix, 12 for an element's head
+            store = await read_checked(self._blobs, key, whole)
+            head = await store.get_range(key, 0, begins + 144)  # 132 for the prefix, 12 for an element's head
         except BlobNotFound as problem:
-            raise await self._lost(mine.valid, row, "missing") from problem
+            kind = "corrupt" if isinstance(problem, BlobDamaged) else "missing"
+            raise await self._lost(mine.valid, row, kind) from problem
         digest, at, same = hashlib.sha256(), 0, _begins_at(head, begins)
         try:
-            async with aclosing(self._blobs.get_stream(key)) as chunks:
+            async with aclosing(store.get_stream(key)) as chunks:
                 async for chunk in chunks:
                     start, at = max(at, begins), at + len(chunk)
                     wanted = at - start if same else 0
@@ -178,11 +186,16 @@ class Twins:
         if now is None or now.sha256 != row.sha256:
             return ComparisonUnfinished("The stored object of this UID was removed just now. Send yours again.")
         log.error("original_unreadable", kind=kind, key=original_key(valid.received.tenant, row.sha256))
-        return OriginalUnreadable(
-            f"This SOP Instance UID is stored, but its file is {kind}: whether yours is the same can't be told. The operator repairs it "
-            "(consilium scrub); then send yours again.",
-            sop_instance_uid=valid.header.sop_instance_uid,
-        )
+        return unreadable(kind, valid.header.sop_instance_uid)
+
+
+def unreadable(kind: str, sop_instance_uid: str) -> OriginalUnreadable:
+    """Return what the sender is told of an object that is not byte for byte the one that the archive has lost."""
+    return OriginalUnreadable(
+        f"This SOP Instance UID is stored, but its file is {kind}: whether yours is the same can't be told. The operator repairs it "
+        "(consilium scrub), or the file that was stored is sent again byte for byte; then send yours again.",
+        sop_instance_uid=sop_instance_uid,
+    )
 
 
 def _begins_at(head: bytes, begins: int) -> bool:

@@ -3,6 +3,7 @@
 CPU work runs in a bounded thread pool, bytes go to the object store (durable on return), and one task commits index rows in groups,
 so that many concurrent requests share a commit; what a sender wants written with it (its audit entry) goes into the same transaction,
 or into one after it where an object met other bytes under its UID on the way and is compared first (``twins``).
+A known instance is acknowledged only while the store has it (``mending``): else what came is stored in its place.
 Whatever raises before the commit leaves at most an object that nobody refers to; sending again is always safe. Queues: at most
 ``queue_bound`` batches wait for a commit, further senders are told to come back.
 """
@@ -19,17 +20,19 @@ from typing import Any, TypeVar
 import structlog
 from sqlalchemy.orm import Session
 
+from consilium_archive.damage import is_marked
 from consilium_archive.errors import InstanceConflict, InstanceDoubtful, PatientMismatch
 from consilium_archive.index import Outcome, decide, of_another_patient, stored_already
+from consilium_archive.mending import Mender
 from consilium_archive.prepare import prepare
 from consilium_archive.quarantine import Quarantine
 from consilium_archive.removal import RemovalUnderWay, Resend, doom, index_admitted
 from consilium_archive.stages import Indexed, Received, Stored, Validated, original_key
-from consilium_archive.twins import Contested, Twins, contested, is_contested
+from consilium_archive.twins import Contested, Twins, contested, is_contested, unreadable
 from consilium_core.errors import ConsiliumError, Corrupt, Exhausted, Unavailable
 from consilium_dicom.policy import DEFAULT_POLICY, Policy
 from consilium_dicom.validate import DecodeFrames
-from consilium_platform.blobs import BlobStore, PutsHere
+from consilium_platform.blobs import BlobStore, PutsHere, is_whole
 from consilium_platform.outbox import OutboxRelay
 from consilium_platform.sql import Database
 from consilium_platform.tasks import end_task
@@ -91,6 +94,7 @@ class ArchiveWriter:
         self._outbox = outbox
         self._quarantine = Quarantine(database, blobs, outbox)
         self._twins = Twins(database, blobs)
+        self._mender = Mender(database, blobs)
         self._pool = Workers(limits.threads, "ingest")
         self._queue: asyncio.Queue[_Batch] = asyncio.Queue(limits.queue_bound)
 
@@ -114,19 +118,21 @@ class ArchiveWriter:
             if not self._database.answers_here:
                 return await self.keep(await self.validate(received))
             held = await self._work(self._hold_here, received)
+            if isinstance(held, _Known):
+                return await self._repeated(held)
             return await self._put(held) if isinstance(held, Validated) else held
         except InstanceDoubtful as doubt:
-            return await self._quarantine.take(received, doubt)
+            return await self._released(received, await self._quarantine.take(received, doubt))
         except Contested as clash:
             known = await self._quarantine.released(received.tenant, clash.valid.sha256)
-            return await self._twins.known(clash) if known is None else known
+            return await self._twins.known(clash) if known is None else await self._released(received, known)
 
-    def _hold_here(self, received: Received) -> Validated | Stored | Indexed:
+    def _hold_here(self, received: Received) -> Validated | Stored | _Known:
         """Validate, look whether the instance is here already, and store it if that can be done here: one visit to a worker thread."""
         valid = prepare(received, self.limits.decode, self.limits.policy)
         known = self._database.glance_here(partial(_known, valid=valid, policy=self.limits.policy))
         if known is not None:
-            return _known_answer(known, valid)
+            return known
         if received.data is None or not isinstance(self._blobs, PutsHere):
             return valid
         key = original_key(received.tenant, valid.sha256)
@@ -143,9 +149,27 @@ class ArchiveWriter:
     async def keep(self, valid: Validated) -> Stored | Indexed:
         """Put the object's bytes into the store; an instance that is here already or can't be taken is answered at once."""
         known = await self._database.query(partial(_known, valid=valid, policy=self.limits.policy))
-        return await self._put(valid) if known is None else _known_answer(known, valid)
+        return await self._put(valid) if known is None else await self._repeated(known)
 
-    async def _put(self, valid: Validated) -> Stored:
+    async def _repeated(self, known: _Known) -> Stored | Indexed:
+        """Return the instance that is here already, put again if the store has lost it; raise what keeps the object from being stored."""
+        indexed, valid = _known_answer(known.outcome, known.valid), known.valid
+        if await self._mender.lost(valid.received.tenant, indexed, marked=known.marked):
+            return await self._put(valid, again=True)
+        return indexed
+
+    async def _released(self, received: Received, known: Indexed) -> Stored | Indexed:
+        """Return the instance that the quarantine desk released these bytes as; where the store has lost it, put them again if they are it."""
+        if not await self._mender.lost(received.tenant, known):
+            return known
+        valid = await self.validate(replace(received, cleared=True))
+        if valid.sha256 == known.sha256:
+            return await self._put(valid, again=True)
+        if await is_whole(self._blobs, original_key(received.tenant, known.sha256), known.size_bytes):
+            return known  # the second copy
+        raise unreadable("missing or damaged", known.sop_instance_uid)
+
+    async def _put(self, valid: Validated, *, again: bool = False) -> Stored:
         received = valid.received
         key = original_key(received.tenant, valid.sha256)
         if received.data is not None:
@@ -153,7 +177,7 @@ class ArchiveWriter:
             valid = _without_data(valid)
         elif received.path is not None:
             await self._blobs.put_file(key, received.path, "application/dicom")
-        return Stored(valid, key)
+        return Stored(valid, key, again=again)
 
     async def index(self, stored: Stored) -> Indexed:
         """Wait for the group commit that holds this object."""
@@ -292,14 +316,25 @@ def _without_data(valid: Validated) -> Validated:
     return replace(valid, received=replace(valid.received, data=None))
 
 
-def _known(session: Session, valid: Validated, policy: Policy) -> Outcome | None:
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """How an object is answered by the index alone, and whether what is stored of it is known to be damaged."""
+
+    valid: Validated
+    outcome: Outcome
+    marked: bool = False
+
+
+def _known(session: Session, valid: Validated, policy: Policy) -> _Known | None:
     """Return how an instance is answered that is indexed already, or refused for its patient; None for one to be stored."""
-    there = stored_already(session, valid.received.tenant, [valid.header.sop_instance_uid])
+    tenant = valid.received.tenant
+    there = stored_already(session, tenant, [valid.header.sop_instance_uid])
     if there:
-        return decide(valid, there)
+        return _Known(valid, decide(valid, there), is_marked(session, tenant, valid.sha256, "first"))
     if "patient-mismatch" in policy.hold and not valid.received.cleared:
         return None  # whoever else's it may be, it is kept
-    return of_another_patient(session, valid)
+    refusal = of_another_patient(session, valid)
+    return None if refusal is None else _Known(valid, refusal)
 
 
 def _index_batches(session: Session, group: Sequence[_Batch], resend: Resend) -> list[list[Outcome]]:

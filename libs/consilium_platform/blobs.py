@@ -8,28 +8,37 @@ are there when the store has confirmed the PUT. Keys are relative paths of ``[A-
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 import structlog
 
-from consilium_core.errors import Exhausted, Invalid, NotFound, Unavailable
+from consilium_core.errors import Exhausted, Invalid, Mend, NotFound, Unavailable
 from consilium_platform.settings import PlatformSettings, S3Place
 
 log = structlog.get_logger()
+T = TypeVar("T")
 _KEY = re.compile(r"^(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*$")
 Bytes = bytes | bytearray | memoryview
 STREAM_BYTES = 4 << 20  # one chunk of a streamed object
 
 
 class BlobNotFound(NotFound):
-    """No object under this key."""
+    """No object under this key: our loss and not a mistake of the caller, who names no keys."""
 
     code = "blob-not-found"
+    mend: ClassVar[Mend] = "operator"
+    http_status: ClassVar[int] = 503
+
+
+class BlobDamaged(BlobNotFound):
+    """The object has not got the bytes that it should have: as good as missing, another place may have it whole."""
+
+    code = "blob-damaged"
 
 
 class BlobsUnavailable(Unavailable):
@@ -112,6 +121,38 @@ class Stores:
 
     first: BlobStore
     copy: BlobStore | None = None
+
+
+@runtime_checkable
+class TwoPlaces(Protocol):
+    """A store that reads from two places: whoever must know what the first one holds asks that one."""
+
+    @property
+    def first(self) -> BlobStore:
+        """Return the place that every write goes to."""
+        ...
+
+    async def read(self, key: str, work: Callable[[BlobStore], Awaitable[T]]) -> T:
+        """Do ``work`` with the first place that has the object; what it calls damaged (BlobDamaged) is not there."""
+        ...
+
+
+async def read_checked(store: BlobStore, key: str, work: Callable[[BlobStore], Awaitable[T]]) -> T:
+    """Do ``work``, which raises BlobDamaged for what is not whole, with each place of the store until one has the object."""
+    return await (store.read(key, work) if isinstance(store, TwoPlaces) else work(store))
+
+
+def first_place(store: BlobStore) -> BlobStore:
+    """Return the place that the store writes to."""
+    return store.first if isinstance(store, TwoPlaces) else store
+
+
+async def is_whole(store: BlobStore, key: str, size_bytes: int) -> bool:
+    """Tell whether the object is there with its whole length: one look that reads nothing of it."""
+    try:
+        return await store.size(key) == size_bytes
+    except BlobNotFound:
+        return False
 
 
 @runtime_checkable

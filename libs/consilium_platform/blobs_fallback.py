@@ -15,7 +15,7 @@ import structlog
 from prometheus_client import Counter
 
 from consilium_core.clock import Clock
-from consilium_platform.blobs import BlobNotFound, BlobStore, BlobsUnavailable, Bytes, Entry
+from consilium_platform.blobs import BlobDamaged, BlobNotFound, BlobStore, BlobsUnavailable, Bytes, Entry
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -35,7 +35,13 @@ class FallbackBlobs:
         self._avoid_until = 0.0
         self._logged_at = -_LOG_EVERY_S
 
-    async def _read(self, key: str, work: Callable[[BlobStore], Awaitable[T]]) -> T:
+    @property
+    def first(self) -> BlobStore:
+        """Return the place that every write goes to."""
+        return self._first
+
+    async def read(self, key: str, work: Callable[[BlobStore], Awaitable[T]]) -> T:
+        """Do ``work`` with the first place that has the object; what it calls damaged (BlobDamaged) is not there."""
         if not key.startswith(COPIED):
             return await work(self._first)
         avoided = self._clock.monotonic() < self._avoid_until
@@ -54,7 +60,8 @@ class FallbackBlobs:
             if avoided:  # the copy has not got it (yet): the first place after all
                 return await work(self._first)
             raise problem from None
-        self._tell("missing" if isinstance(problem, BlobNotFound) else "unavailable", key)
+        damaged = isinstance(problem, BlobDamaged)
+        self._tell("damaged" if damaged else "missing" if isinstance(problem, BlobNotFound) else "unavailable", key)
         return result
 
     def _tell(self, reason: str, key: str) -> None:
@@ -74,11 +81,11 @@ class FallbackBlobs:
 
     async def get(self, key: str) -> bytes:
         """Return the object from either place."""
-        return await self._read(key, lambda store: store.get(key))
+        return await self.read(key, lambda store: store.get(key))
 
     async def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return a part of the object from either place."""
-        return await self._read(key, lambda store: store.get_range(key, start, length))
+        return await self.read(key, lambda store: store.get_range(key, start, length))
 
     async def get_stream(self, key: str) -> AsyncGenerator[bytes]:
         """Yield the object from the first place that yields its first chunk."""
@@ -87,7 +94,7 @@ class FallbackBlobs:
             stream = store.get_stream(key)
             return await anext(stream, None), stream
 
-        chunk, stream = await self._read(key, begin)
+        chunk, stream = await self.read(key, begin)
         async with aclosing(stream):
             while chunk is not None:
                 yield chunk
@@ -95,7 +102,7 @@ class FallbackBlobs:
 
     async def size(self, key: str) -> int:
         """Return the object's size in either place."""
-        return await self._read(key, lambda store: store.size(key))
+        return await self.read(key, lambda store: store.size(key))
 
     async def delete(self, key: str) -> None:
         """Remove the object from the first place."""

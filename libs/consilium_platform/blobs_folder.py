@@ -81,7 +81,7 @@ class FolderBlobs:
         with _translated():
             name = f"{self._fresh}{next(self._number)}"
             view = memoryview(data).cast("B")
-            at_once = os.O_DSYNC if len(view) <= _AT_ONCE else 0  # one call, and one less fight for the interpreter
+            at_once = os.O_DSYNC if 0 < len(view) <= _AT_ONCE else 0  # one call, and one less fight for the interpreter
             descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | at_once, 0o600)
             try:
                 try:

@@ -88,7 +88,7 @@ class S3Blobs:
         try:
             return bytes(await _within(length, obstore.get_range_async(self._store, key, start=start, length=length)))
         except BlobsUnavailable:
-            if start > 0 and start >= await self.size(key):
+            if start >= await self.size(key):
                 return b""
             raise
 

@@ -49,6 +49,9 @@ class _OneFile(ArchiveReader):
         self.asked.append((start, length))
         return self.data[start : start + length]
 
+    async def sure(self, place: Place) -> None:
+        assert place.size_bytes == len(self.data)
+
     def place(self) -> Place:
         header = read_header(self.data)
         return Place(

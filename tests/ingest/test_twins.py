@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import func, select
 
+from consilium_archive.scrub import Scrubber
 from consilium_archive.stages import original_key
 from consilium_archive.writer import open_writer
 from consilium_core.roles import Role
@@ -184,3 +185,24 @@ async def test_a_held_object_that_came_in_another_file_meanwhile_is_released_as_
     assert len((await client.get("/dicomweb/instances")).json()) == 1
     for name in ("stow", "dimse"):
         assert await doors[name](doubtful) == "stored"
+
+
+@pytest.mark.parametrize("name", ["dimse", "stow", "upload", "import"])
+async def test_what_the_archive_lost_is_whole_again_once_it_came_again_by_any_door(
+    any_platform: Platform, client: httpx2.AsyncClient, doors: dict[str, Send], tmp_path: Path, name: str
+) -> None:
+    file = ct_instance(side=16)
+    study, series, sop = uids_of(file)
+    path = f"/dicomweb/studies/{study}/series/{series}/instances/{sop}"
+    assert await doors[name](file) == "stored"
+    before = (await client.get(path, headers={"Accept": "application/dicom"})).content
+    [key] = await any_platform.blobs.list("originals/")
+    for scrubbed in (False, True):
+        await any_platform.blobs.delete(key)
+        if scrubbed:
+            scrubber = Scrubber(any_platform.database, any_platform.stores, tmp_path, any_platform.clock)
+            assert not (await scrubber.run(shares=1)).sound
+        assert await doors[name](file) == "stored"
+        assert await any_platform.blobs.get(key) == before
+        assert (await client.get("/api/v1/ingest/storage")).json()["damage"] == []
+    assert await events(any_platform, sop) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import hashlib
 import os
 from collections.abc import AsyncIterator
@@ -22,6 +23,7 @@ from consilium_platform.platform import Platform
 from consilium_platform.settings import PlatformSettings
 
 DATA = bytes(range(256)) * 40
+LARGE = 5 << 20  # synced after it is written; what is smaller by the call that writes it
 
 
 @pytest.mark.parametrize("data", [DATA, b"", bytearray(b"mutable"), memoryview(DATA)[3:9]])
@@ -168,25 +170,38 @@ async def test_a_key_that_could_leave_the_store_is_refused(any_platform: Platfor
 @pytest.mark.parametrize(
     ("number", "error"), [(errno.ENOSPC, BlobsFull), (errno.EDQUOT, BlobsFull), (errno.EIO, BlobsUnavailable)]
 )
+@pytest.mark.parametrize("size", [100, LARGE])
 async def test_a_folder_that_fails_says_so_and_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: type[Exception]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: type[Exception], size: int
 ) -> None:
-    def broken(descriptor: int) -> None:
-        raise OSError(number, os.strerror(number))
+    write = os.write
+
+    def broken(descriptor: int, data: bytes = b"") -> int:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DSYNC or not data:  # where it must be durable
+            raise OSError(number, os.strerror(number))
+        return write(descriptor, data)
 
     blobs = FolderBlobs(tmp_path)
+    monkeypatch.setattr(os, "write", broken)
     monkeypatch.setattr(os, "fdatasync", broken)
     with pytest.raises(error):
-        await blobs.put("a/b", DATA)
+        await blobs.put("a/b", bytes(size))
     blobs.close()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.parametrize("size", [0, 1, LARGE])
 async def test_a_folder_object_is_synced_before_it_gets_its_name_and_its_folders_after(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     acts: list[str] = []
-    sync, sync_folder, replace = os.fdatasync, os.fsync, os.replace
+    sync, sync_folder, replace, write = os.fdatasync, os.fsync, os.replace, os.write
+
+    def written(descriptor: int, data: bytes) -> int:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DSYNC:  # writing is syncing
+            assert len(data) == size, "one call"
+            acts.append("data")
+        return write(descriptor, data)
 
     def synced(descriptor: int) -> None:
         acts.append("data")
@@ -200,11 +215,12 @@ async def test_a_folder_object_is_synced_before_it_gets_its_name_and_its_folders
         replace(path, target)
         acts.append("name")
 
+    monkeypatch.setattr(os, "write", written)
     monkeypatch.setattr(os, "fdatasync", synced)
     monkeypatch.setattr(os, "fsync", folder_synced)
     monkeypatch.setattr(os, "replace", replaced)
     blobs = FolderBlobs(tmp_path)
-    await blobs.put("a/b/c", b"x")
+    await blobs.put("a/b/c", bytes(size))
     blobs.close()
     assert acts[:2] == ["data", "name"]
     assert set(acts[2:]) == {"folder a/b", "folder a", "folder ."}

@@ -10,7 +10,14 @@ import pytest
 
 from consilium_core.clock import FakeClock
 from consilium_platform import blobs_bucket
-from consilium_platform.blobs import BlobNotFound, BlobsUnavailable, open_stores
+from consilium_platform.blobs import (
+    BlobDamaged,
+    BlobNotFound,
+    BlobStore,
+    BlobsUnavailable,
+    open_stores,
+    read_checked,
+)
 from consilium_platform.blobs_fallback import FALLBACKS, FallbackBlobs
 from consilium_platform.blobs_folder import FolderBlobs
 from consilium_platform.blobs_s3 import S3Blobs
@@ -58,6 +65,27 @@ async def test_an_original_that_the_first_place_lost_is_read_from_the_copy_and_c
         assert await blobs.size(KEY) == 10
         assert b"".join([chunk async for chunk in blobs.get_stream(KEY)]) == b"0123456789"
         assert served("missing") - before == 4
+
+
+async def test_what_a_reader_calls_damaged_is_as_good_as_missing(tmp_path: Path) -> None:
+    async with two(tmp_path) as (first, copy, blobs, _clock):
+        await first.put(KEY, b"0123")
+        await copy.put(KEY, b"0123456789")
+
+        async def whole(store: BlobStore) -> bytes:
+            data = await store.get(KEY)
+            if len(data) != 10:
+                raise BlobDamaged("short")
+            return data
+
+        before = served("damaged")
+        assert await read_checked(blobs, KEY, whole) == b"0123456789"
+        assert served("damaged") - before == 1
+        await copy.put(KEY, b"01")
+        with pytest.raises(BlobDamaged):
+            await read_checked(blobs, KEY, whole)
+        with pytest.raises(BlobDamaged):
+            await read_checked(first, KEY, whole)
 
 
 async def test_while_the_first_place_is_out_it_is_asked_once_in_a_while_only(tmp_path: Path) -> None:

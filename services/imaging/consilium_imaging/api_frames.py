@@ -161,6 +161,7 @@ async def frames_answer(
     media = f'multipart/related; type="{form.media}"; boundary={boundary}'
     if len(frames) == 1:
         return Response(b"".join((heads[0], first, tail(boundary))), 200, cache_headers(tag), media)
+    await desk.reader.sure(place)  # the first frame says nothing of the last
     reads: list[Read] = [partial(_just, first)]
     reads += [partial(read, number) for number in frames[1:]]
     return StreamingResponse(_stream(desk, heads, reads, tail(boundary)), 200, cache_headers(tag), media)
@@ -239,7 +240,7 @@ async def video_answer(desk: ViewDesk, request: Request, place: Place, index: Fr
     if unchanged(request, tag):
         return not_modified(tag)
     whole = Whole(film.size_bytes, tag, film.media, film.read)
-    return part_answer(request, whole, cache_headers(tag), desk.settings.retrieve_ahead)
+    return await part_answer(request, whole, cache_headers(tag), desk.settings.retrieve_ahead)
 
 
 def _no_video(place: Place) -> None:

@@ -107,7 +107,7 @@ async def _file(desk: ViewDesk, request: Request, principal: Principal, place: P
     if unchanged(request, tag):
         return not_modified(tag)
     if stored:
-        return stored_answer(desk, request, place, tag)
+        return await stored_answer(desk, request, place, tag)
     return await transcoded_answer(desk, request, Source(principal.tenant, place, target), tag)
 
 

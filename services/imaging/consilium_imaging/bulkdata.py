@@ -21,7 +21,7 @@ from consilium_dicom.transcode import transcode
 from consilium_imaging.byte_ranges import CHUNK_BYTES, Whole, part_answer
 from consilium_imaging.desk import ViewDesk
 from consilium_imaging.frame_media import OCTETS
-from consilium_imaging.multipart import Piece, Read, body_of, length_of, new_boundary
+from consilium_imaging.multipart import Piece, Read, begun, body_of, length_of, new_boundary
 from consilium_imaging.negotiate import ranges, refuse
 from consilium_imaging.values import Value, joined
 from consilium_imaging.wado import cache_headers, etag, not_modified, unchanged
@@ -43,14 +43,16 @@ async def bulk_answer(
     if unchanged(request, tag):
         return not_modified(tag)
     value = await find_value(desk, place, index, path)
+    if value.size_bytes > CHUNK_BYTES:  # else the first read tells
+        await desk.reader.sure(place)
     if not wanted.multipart_type:
         whole = Whole(value.size_bytes, tag, media, value.read)
-        return part_answer(request, whole, cache_headers(tag), desk.settings.retrieve_ahead)
+        return await part_answer(request, whole, cache_headers(tag), desk.settings.retrieve_ahead)
     boundary = new_boundary()
     pieces = [Piece(media, str(request.url.path), value.size_bytes, _reads(value))]
     headers = cache_headers(tag) | {"Content-Length": str(length_of(pieces, boundary))}
-    body = body_of(pieces, boundary, desk.settings.retrieve_ahead)
-    return StreamingResponse(body, 200, headers, f'multipart/related; type="{media}"; boundary={boundary}')
+    body = await begun(body_of(pieces, boundary, desk.settings.retrieve_ahead))
+    return StreamingResponse(body or (), 200, headers, f'multipart/related; type="{media}"; boundary={boundary}')
 
 
 def _reads(value: Value) -> Iterator[Read]:

@@ -13,7 +13,7 @@ from functools import partial
 from fastapi import Request, Response
 from starlette.responses import StreamingResponse
 
-from consilium_imaging.multipart import in_order
+from consilium_imaging.multipart import begun, in_order
 from consilium_platform.http.problems import problem_response, reference_of
 
 ReadRange = Callable[[int, int], Awaitable[bytes]]
@@ -59,8 +59,8 @@ def span_of(request: Request, tag: str, size_bytes: int) -> tuple[int, int] | No
     return start, stop - start
 
 
-def part_answer(request: Request, whole: Whole, headers: dict[str, str], ahead: int) -> Response:
-    """Return the part that the request asks for, or the whole, streamed."""
+async def part_answer(request: Request, whole: Whole, headers: dict[str, str], ahead: int) -> Response:
+    """Return the part that the request asks for, or the whole, streamed once its first stretch has been read."""
     headers = {**headers, "Accept-Ranges": "bytes"}
     try:
         span = span_of(request, whole.tag, whole.size_bytes)
@@ -74,7 +74,10 @@ def part_answer(request: Request, whole: Whole, headers: dict[str, str], ahead: 
         partial(whole.read, at, min(CHUNK_BYTES, start + length - at))
         for at in range(start, start + length, CHUNK_BYTES)
     )
-    return StreamingResponse(in_order([(b"", reads)], ahead), 206 if span else 200, headers, whole.media)
+    body = await begun(in_order([(b"", reads)], ahead))
+    if body is None:
+        return Response(b"", 200, headers, whole.media)
+    return StreamingResponse(body, 206 if span else 200, headers, whole.media)
 
 
 def bytes_answer(request: Request, body: bytes, tag: str, media: str, headers: dict[str, str]) -> Response:

@@ -105,6 +105,8 @@ class Derivatives:
             head = await self._blobs.get_range(key, 0, min(step, size))
             index = await self._workers.turn(partial(index_of_derivative, head))
             if index is not None:
+                if max(at + length for frame in index.segments for at, length in frame) > size:
+                    return None  # cut short: it is made again in its place
                 return replace(place, key=key, size_bytes=size, transfer_syntax_uid=HTJ2K_RPCL), index
         return None
 

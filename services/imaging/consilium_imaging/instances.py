@@ -6,12 +6,15 @@ cannot be had any other way (8.7.3). ``*`` means as stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
 from functools import partial
 
 from fastapi import Request, Response
 from starlette.responses import StreamingResponse
 
+from consilium_archive.errors import NotArchived, OriginalDamaged
 from consilium_archive.reader import ArchiveReader, Place
 from consilium_core.roles import Principal
 from consilium_dicom.errors import DicomInvalid
@@ -19,41 +22,89 @@ from consilium_dicom.transcode import EXPLICIT_LE, HTJ2K_RPCL, JPEG_BASELINE, LO
 from consilium_dicom.uids import transfer_syntax
 from consilium_imaging.byte_ranges import CHUNK_BYTES, Whole, part_answer
 from consilium_imaging.desk import ViewDesk
-from consilium_imaging.multipart import Piece, Read, body_of, in_order, length_of, new_boundary, part_head, tail
+from consilium_imaging.multipart import Piece, Read, begun, body_of, in_order, length_of, new_boundary, part_head, tail
 from consilium_imaging.negotiate import ranges, refuse
 from consilium_imaging.transcoding import VERSION, PartHead, Source, Transcoding
 from consilium_imaging.wado import cache_headers, etag, not_modified, unchanged
 
 DICOM = "application/dicom"
+LOST = (OriginalDamaged, NotArchived)
+_LOOKS = 8
 
 
 async def instances_answer(
     desk: ViewDesk, request: Request, principal: Principal, places: list[Place], base_url: str
 ) -> Response:
     """Return the objects as the first media range that all of them fit asks; raise NotAcceptable."""
+    asked = len(places)
+    places = await _readable(desk, places)
     alone, targets = _choose(request, places, lossy=desk.settings.lossy)
     as_stored = all(place.transfer_syntax_uid == target for place, target in zip(places, targets, strict=True))
     tag = etag("dicom", alone, *([] if as_stored else [VERSION, *targets]), *(place.sha256 for place in places))
+    if asked > len(places):
+        return await _some(desk, sources_of(principal, places, targets), asked, base_url)
     if unchanged(request, tag):
         return not_modified(tag)
     if alone and as_stored:
-        return stored_answer(desk, request, places[0], tag)
-    sources = [Source(principal.tenant, place, target) for place, target in zip(places, targets, strict=True)]
+        return await stored_answer(desk, request, places[0], tag)
+    sources = sources_of(principal, places, targets)
     if alone:
         return await transcoded_answer(desk, request, sources[0], tag)
     headers = cache_headers(tag) if len(places) == 1 else {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if len(sources) > 1:
+        return await _parts(desk, sources, base_url, headers)
     if as_stored:
-        return _stored_parts(desk, places, base_url, headers)
-    if len(sources) == 1:
-        return await _one_part(desk, request, sources[0], base_url, headers)
-    return _parts(desk, sources, base_url, headers)
+        return await _stored_part(desk, places[0], base_url, headers)
+    return await _one_part(desk, request, sources[0], base_url, headers)
 
 
-def stored_answer(desk: ViewDesk, request: Request, place: Place, tag: str) -> Response:
-    """Return one original byte for byte, or a part of it."""
+def sources_of(principal: Principal, places: list[Place], targets: list[str]) -> list[Source]:
+    """Return each object with the transfer syntax that it goes in."""
+    return [Source(principal.tenant, place, target) for place, target in zip(places, targets, strict=True)]
+
+
+async def _readable(desk: ViewDesk, places: list[Place]) -> list[Place]:
+    """Return those of several objects that are there: only what is marked as damaged is looked at; raise OriginalDamaged if none is."""
+    if len(places) == 1:
+        return places
+    room, lost = asyncio.Semaphore(_LOOKS), set[str]()
+
+    async def look(place: Place) -> None:
+        async with room:
+            try:
+                await desk.reader.sure(place)
+            except LOST:
+                lost.add(place.key)
+
+    await asyncio.gather(*(look(place) for place in places if place.first_damage))
+    found = [place for place in places if place.key not in lost]
+    if not found:
+        raise _none_left()
+    return found
+
+
+async def _some(desk: ViewDesk, sources: list[Source], asked: int, base_url: str) -> Response:
+    """Return what is left of several objects as partial content (PS3.18 table 10.4.3-1); nobody keeps that."""
+    few = f"{asked - len(sources)} of {asked} instances are left out: their stored files are missing or damaged"
+    answer = await _parts(desk, sources, base_url, {"Cache-Control": "no-store", "Warning": f'299 consilium "{few}"'})
+    answer.status_code = 206
+    return answer
+
+
+def _none_left() -> OriginalDamaged:
+    return OriginalDamaged(
+        "The stored files of all these instances are missing or damaged. The operator restores them (consilium scrub, a backup, or "
+        "sending them again)."
+    )
+
+
+async def stored_answer(desk: ViewDesk, request: Request, place: Place, tag: str) -> Response:
+    """Return one original byte for byte, or a part of it; raise OriginalDamaged before the answer begins."""
+    if place.size_bytes > CHUNK_BYTES:  # else the first read tells
+        await desk.reader.sure(place)
     media = f"{DICOM}; transfer-syntax={place.transfer_syntax_uid}"
     whole = Whole(place.size_bytes, tag, media, partial(desk.reader.original_range, place))
-    return part_answer(request, whole, cache_headers(tag), desk.settings.retrieve_ahead)
+    return await part_answer(request, whole, cache_headers(tag), desk.settings.retrieve_ahead)
 
 
 async def transcoded_answer(desk: ViewDesk, request: Request, source: Source, tag: str) -> Response:
@@ -62,7 +113,7 @@ async def transcoded_answer(desk: ViewDesk, request: Request, source: Source, ta
         derived = await desk.derivatives.find(source.place)
         if derived is not None:
             own = etag("derivative", derived[0].key)
-            return not_modified(own) if unchanged(request, own) else stored_answer(desk, request, derived[0], own)
+            return not_modified(own) if unchanged(request, own) else await stored_answer(desk, request, derived[0], own)
         desk.derivatives.wish(source.tenant, source.place)
     job = Transcoding(desk.pictures, source)
     media, headers = f"{DICOM}; transfer-syntax={source.target}", cache_headers(tag)
@@ -72,8 +123,8 @@ async def transcoded_answer(desk: ViewDesk, request: Request, source: Source, ta
         await job.start()
     except DicomInvalid as problem:
         raise refuse(request, [_offer(source.place)], str(problem)) from problem
-    body = in_order([(b"", job.reads())], desk.settings.retrieve_ahead)
-    return StreamingResponse(body, 200, headers, media)
+    body = await begun(in_order([(b"", job.reads())], desk.settings.retrieve_ahead))
+    return StreamingResponse(body or (), 200, headers, media)
 
 
 def _choose(request: Request, places: list[Place], *, lossy: bool) -> tuple[bool, list[str]]:
@@ -117,11 +168,12 @@ def target_of(place: Place, wanted: str, *, among: int = 1, lossy: bool = False)
     return None
 
 
-def _stored_parts(desk: ViewDesk, places: list[Place], base_url: str, headers: dict[str, str]) -> Response:
+async def _stored_part(desk: ViewDesk, place: Place, base_url: str, headers: dict[str, str]) -> Response:
     boundary = new_boundary()
-    pieces = [_piece(desk.reader, place, base_url) for place in places]
+    pieces = [_piece(desk.reader, place, base_url)]
     headers["Content-Length"] = str(length_of(pieces, boundary))
-    return StreamingResponse(body_of(pieces, boundary, desk.settings.retrieve_ahead), 200, headers, _media(boundary))
+    body = await begun(body_of(pieces, boundary, desk.settings.retrieve_ahead))
+    return StreamingResponse(body or (), 200, headers, _media(boundary))
 
 
 def _media(boundary: str) -> str:
@@ -136,8 +188,15 @@ def _piece(reader: ArchiveReader, place: Place, base_url: str) -> Piece:
 
 
 def _originals(reader: ArchiveReader, place: Place) -> Iterator[Read]:
-    for at in range(0, place.size_bytes, CHUNK_BYTES):
+    if place.size_bytes > CHUNK_BYTES:  # what begins shall end as well; else the first read tells
+        yield partial(_opening, reader, place)
+    for at in range(CHUNK_BYTES if place.size_bytes > CHUNK_BYTES else 0, place.size_bytes, CHUNK_BYTES):
         yield partial(reader.original_range, place, at, min(CHUNK_BYTES, place.size_bytes - at))
+
+
+async def _opening(reader: ArchiveReader, place: Place) -> bytes:
+    await reader.sure(place)
+    return await reader.original_range(place, 0, CHUNK_BYTES)
 
 
 def _location(base_url: str, place: Place) -> str:
@@ -159,11 +218,11 @@ async def _one_part(
         await job.start()
     except DicomInvalid as problem:
         raise refuse(request, [_offer(source.place)], str(problem)) from problem
-    body = in_order([(b"", job.reads()), _end(boundary)], desk.settings.retrieve_ahead)
-    return StreamingResponse(body, 200, headers, _media(boundary))
+    body = await begun(in_order([(b"", job.reads()), _end(boundary)], desk.settings.retrieve_ahead))
+    return StreamingResponse(body or (), 200, headers, _media(boundary))
 
 
-def _parts(desk: ViewDesk, sources: list[Source], base_url: str, headers: dict[str, str]) -> Response:
+async def _parts(desk: ViewDesk, sources: list[Source], base_url: str, headers: dict[str, str]) -> Response:
     boundary = new_boundary()
 
     def parts() -> Iterator[tuple[bytes, Iterable[Read]]]:
@@ -173,9 +232,18 @@ def _parts(desk: ViewDesk, sources: list[Source], base_url: str, headers: dict[s
                 yield before(source.target), _originals(desk.reader, source.place)
             else:
                 yield b"", Transcoding(desk.pictures, source, before, among=True).reads()
-        yield _end(boundary)
 
-    return StreamingResponse(in_order(parts(), desk.settings.retrieve_ahead), 200, headers, _media(boundary))
+    body = await begun(in_order(parts(), desk.settings.retrieve_ahead, leaves_out=LOST))
+    if body is None:
+        raise _none_left()
+    return StreamingResponse(_ended(body, boundary), 200, headers, _media(boundary))
+
+
+async def _ended(body: AsyncGenerator[bytes], boundary: str) -> AsyncGenerator[bytes]:
+    async with aclosing(body):
+        async for chunk in body:
+            yield chunk
+    yield tail(boundary)
 
 
 def _end(boundary: str) -> tuple[bytes, Iterable[Read]]:

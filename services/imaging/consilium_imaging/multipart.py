@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import islice
 
@@ -49,35 +50,73 @@ def length_of(pieces: Sequence[Piece], boundary: str) -> int:
     return sum(len(_head(piece, boundary)) + piece.size_bytes for piece in pieces) + len(tail(boundary))
 
 
-async def body_of(pieces: Sequence[Piece], boundary: str, ahead: int) -> AsyncIterator[bytes]:
+async def body_of(pieces: Sequence[Piece], boundary: str, ahead: int) -> AsyncGenerator[bytes]:
     """Yield the body; at most ``ahead`` reads run before the client has taken what came before."""
     async for chunk in in_order(((_head(piece, boundary), piece.reads) for piece in pieces), ahead):
         yield chunk
     yield tail(boundary)
 
 
-async def in_order(parts: Iterable[tuple[bytes, Iterable[Read]]], ahead: int) -> AsyncIterator[bytes]:
-    """Yield each head and what its reads give, in order, with at most ``ahead`` reads running."""
-    plan: Iterator[tuple[bytes, Read]] = (
-        (head if number == 0 else b"", read) for head, reads in parts for number, read in enumerate(reads)
-    )
-    running: deque[tuple[bytes, asyncio.Task[bytes]]] = deque()
+async def begun(body: AsyncGenerator[bytes]) -> AsyncGenerator[bytes] | None:
+    """Return the body once its first bytes are there, None if there are none: what keeps it from beginning is told before the answer."""
+    first = await anext(body, None)
+    if first is None:
+        return None
+
+    async def whole(first: bytes) -> AsyncGenerator[bytes]:
+        async with aclosing(body):
+            yield first
+            async for chunk in body:
+                yield chunk
+
+    return whole(first)
+
+
+async def in_order(
+    parts: Iterable[tuple[bytes, Iterable[Read]]], ahead: int, leaves_out: tuple[type[Exception], ...] = ()
+) -> AsyncGenerator[bytes]:
+    """Yield each head and what its reads give, in order, with at most ``ahead`` reads running.
+
+    A part whose first read raises one of ``leaves_out`` is left out, head and all; what fails later breaks the body off.
+    """
+    left_out: set[int] = set()
+
+    def planned() -> Iterator[tuple[int, int, bytes, Read]]:
+        for part, (head, reads) in enumerate(parts):
+            for number, read in enumerate(reads):
+                if part in left_out:
+                    break
+                yield part, number, head if number == 0 else b"", read
+
+    plan = planned()
+    running: deque[tuple[int, int, bytes, asyncio.Task[bytes]]] = deque()
     try:
         while True:
-            for head, read in islice(plan, ahead - len(running)):
-                running.append((head, asyncio.create_task(_awaited(read), name="retrieve-ahead")))
+            for part, number, head, read in islice(plan, ahead - len(running)):
+                running.append((part, number, head, asyncio.create_task(_awaited(read), name="retrieve-ahead")))
             if not running:
                 return
-            head, task = running[0]
-            data = await task
+            part, number, head, task = running[0]
+            if part in left_out:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                running.popleft()
+                continue
+            try:
+                data = await task
+            except leaves_out:
+                if number:
+                    raise
+                left_out.add(part)
+                continue
             running.popleft()
             if head:
                 yield head
             yield data
     finally:
-        for _, task in running:
+        for *_, task in running:
             task.cancel()
-        await asyncio.gather(*(task for _, task in running), return_exceptions=True)
+        await asyncio.gather(*(task for *_, task in running), return_exceptions=True)
 
 
 async def _awaited(read: Read) -> bytes:

@@ -105,7 +105,7 @@ class Transcoding:
         return self._part_head(syntax) if self._part_head else b""
 
     async def start(self) -> None:
-        """Find out how the object goes, so that a refusal comes before the answer; raise DicomInvalid."""
+        """Find out how the object goes, so that a refusal comes before the answer; raise DicomInvalid or OriginalDamaged."""
         await self._planned()
 
     async def _planned(self) -> _Plan:
@@ -116,6 +116,7 @@ class Transcoding:
 
     async def _try(self) -> _Plan:
         place = self._source.place
+        await self._reader.sure(place)  # the first frame says nothing of the last
         scope = Scope(place.study_uid, place.series_uid, place.sop_instance_uid)
         _, index = await self._reader.frame_index(self._source.tenant, scope)
         for target in self._targets():

@@ -1,0 +1,116 @@
+"""Reading originals so that nobody is given fewer bytes than he asked for: what is short is as good as missing.
+
+Every read knows what length it must have. A place that gives less, has nothing, or is marked as holding other bytes is passed over for the
+second one. What the first place has lost is marked as damage for the scrubber if its instance is still indexed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from consilium_archive.damage import Kind, mark_damage
+from consilium_archive.errors import NotArchived, OriginalDamaged
+from consilium_archive.tables import instance
+from consilium_core.errors import Exhausted, NotFound, Unavailable
+from consilium_platform.blobs import BlobDamaged, BlobNotFound, BlobStore, first_place, is_whole, read_checked
+from consilium_platform.sql import Database
+
+if TYPE_CHECKING:
+    from consilium_archive.reader import Place
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+
+class Proof:
+    """Reads originals from either place and checks what comes; holds no resources of its own."""
+
+    def __init__(self, database: Database, blobs: BlobStore) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._first = first_place(blobs)
+        self._marking: set[str] = set()
+
+    async def read(self, place: Place, read: Callable[[BlobStore], Awaitable[bytes]], length: int) -> bytes:
+        """Return what ``read`` gives in its full length; raise OriginalDamaged, or of a derivative BlobNotFound."""
+
+        async def work(store: BlobStore) -> bytes:
+            data = await read(store)
+            if len(data) != length:
+                raise BlobDamaged("The object in the store is not as long as it was stored.")
+            return data
+
+        return await self._checked(place, work)
+
+    async def sure(self, place: Place) -> None:
+        """Raise OriginalDamaged unless a place has the object in its whole length."""
+
+        async def work(store: BlobStore) -> None:
+            if await store.size(place.key) != place.size_bytes:
+                raise BlobDamaged("The object in the store is not as long as it was stored.")
+
+        await self._checked(place, work)
+
+    async def _checked(self, place: Place, work: Callable[[BlobStore], Awaitable[T]]) -> T:
+        if not place.is_original:
+            return await work(self._blobs)
+        lost: list[Kind] = []
+
+        async def attempt(store: BlobStore) -> T:
+            first = store is self._first
+            known = place.first_damage if first else place.copy_damage
+            if known == "corrupt":
+                raise BlobDamaged("The object in the store is known to be damaged.")
+            try:
+                return await work(store)
+            except BlobNotFound as problem:
+                if first and not known:
+                    lost.append("corrupt" if isinstance(problem, BlobDamaged) else "missing")
+                raise
+
+        try:
+            return await read_checked(self._blobs, place.key, attempt)
+        except BlobNotFound as problem:
+            raise await self._gone(place) from problem
+        finally:
+            if lost:
+                await self._mark(place, lost[0])
+
+    async def _gone(self, place: Place) -> NotFound | OriginalDamaged:
+        """Return what to say of an original that no place has: damage, unless its row has gone too (removed on purpose)."""
+        if not await self._database.query(partial(_indexed, place=place)):
+            return NotArchived("There is no such instance: it was removed just now.")
+        log.error("original_damaged", key=place.key)
+        return OriginalDamaged(
+            "The stored file of this instance is missing or damaged. The operator restores it (consilium scrub, a backup, or sending it again).",
+            sop_instance_uid=place.sop_instance_uid,
+        )
+
+    async def _mark(self, place: Place, kind: Kind) -> None:
+        """Remember damage for the scrubber; a reader who can't does not fail for it."""
+        if place.sha256 in self._marking:  # by another reader
+            return
+        self._marking.add(place.sha256)
+
+        def work(session: Session) -> None:
+            if _indexed(session, place):
+                mark_damage(session, place.tenant, place.sha256, "first", kind)
+
+        try:
+            if not await is_whole(self._first, place.key, place.size_bytes):  # else it was put again meanwhile
+                await self._database.transact(work, durable=False)
+        except (Unavailable, Exhausted, TimeoutError) as problem:
+            log.warning("damage_not_marked", key=place.key, error=type(problem).__name__)
+        finally:
+            self._marking.discard(place.sha256)
+
+
+def _indexed(session: Session, place: Place) -> bool:
+    mine = (instance.c.tenant_id == place.tenant, instance.c.sop_instance_uid == place.sop_instance_uid)
+    return session.execute(select(instance.c.id).where(*mine, instance.c.sha256 == place.sha256)).first() is not None
