@@ -11,6 +11,7 @@ from consilium_archive.packing import Packed
 from consilium_archive.sequences import ItemValue
 from consilium_dicom.check_header import Order
 from consilium_dicom.header import Header
+from consilium_dicom.policy import STORE_ALL, Policy
 from consilium_dicom.transport import NOTHING_STATED, Stated
 
 
@@ -67,6 +68,7 @@ class Validated:
     frame_index: bytes | None
     warnings: tuple[Warned, ...] = ()
     items: tuple[ItemValue, ...] = ()  # values inside sequences that searches match
+    policy: Policy = STORE_ALL  # what holds it, also where only the index can tell
 
 
 @dataclass(frozen=True, slots=True)

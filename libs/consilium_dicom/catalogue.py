@@ -262,6 +262,30 @@ CATALOGUE: dict[str, Kind] = {
     "patient-mismatch": Kind(
         "V4", _W, "the study is stored for another patient", "该检查已归档在另一患者名下", "operator"
     ),
+    "identity-differs": Kind(
+        "V4",
+        _W,
+        "{name} contradicts the person that the study is stored for",
+        "{name} 与该检查已归档的患者身份矛盾",
+        "operator",
+    ),
+    "name-differs": Kind(
+        "V4",
+        _W,
+        "Patient's Name differs from the study's, nothing else contradicts",
+        "患者姓名与该检查已归档的姓名不同，其余信息无矛盾",
+        "operator",
+    ),
+    "patient-id-shared": Kind(
+        "V4",
+        _W,
+        "another study of this Patient ID is stored for a person of other name, birth date or sex",
+        "同一患者 ID 的另一检查归档于姓名、出生日期或性别不同的患者名下",
+        "operator",
+    ),
+    "series-differs": Kind(
+        "V4", _W, "{name} differs from what the series is stored with", "{name} 与该序列已归档的内容不同", "operator"
+    ),
     "order-mismatch": Kind("V4", _W, "{name} differs from the order", "{name} 与申请单不一致", "operator"),
     # V5: privacy
     "burned-in-annotation": Kind(

@@ -152,12 +152,12 @@ async def test_a_study_without_a_patient_id_takes_the_first_one_that_is_named_an
     async def send(**patient: str) -> Indexed:
         return await writer.store(Received("demo", ct_instance(side=8, StudyInstanceUID=study, **patient)))
 
-    await send(PatientID="", PatientName="Unknown", StudyDescription="Trauma")
+    await send(PatientID="", PatientName="Unknown", PatientSex="", StudyDescription="Trauma")
     await send(PatientID="P2", PatientName="Li^Na", PatientSex="F", StudyDescription="Second")
     for other in ("P3", "P1"):
         with pytest.raises(InstanceHeld):
             await send(PatientID=other)
-    await send(PatientID="")
+    await send(PatientID="", PatientName="Li Na", PatientSex="O")
     [found] = await studies_of(reader)
     assert found["00201208"]["Value"] == [3]
     assert (found["00100020"]["Value"], found["00100040"]["Value"]) == (["P2"], ["F"])
