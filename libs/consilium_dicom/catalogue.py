@@ -66,9 +66,9 @@ CATALOGUE: dict[str, Kind] = {
     "attribute-absent": Kind("V2", _W, "{name} is missing or empty", "{name} 缺失或为空"),
     "pixel-data-missing": Kind(
         "V3",
-        _W,  # type 1C in PS3.3 C.7.6.3: storing what there is loses nothing
-        "an image without pixel data",
-        "图像对象缺少像素数据",
+        _W,  # held, not rejected: a copy of headers alone is rare but real, and only a person can tell it from one that was cut off
+        "an image without pixel data: unless only its header was meant, it was cut off; send it whole",
+        "图像对象缺少像素数据：若非有意只发送头信息，则文件已被截断，请重新发送完整对象",
     ),
     "pixel-data-truncated": Kind(
         "V3",

@@ -18,12 +18,13 @@ from consilium_dicom.scan import Scan
 from consilium_dicom.uids import transfer_syntax
 
 DecodeFrames = Literal["none", "sample", "all"]
+_PROVIDER_URL = 0x00287FE0  # the pixels lie elsewhere (PS3.3 C.7.6.3: without it alone pixel data is demanded)
 
 
 def pixel_findings(source: Scan, header: Header, decode: DecodeFrames) -> Iterator[Finding]:
     """V2 and V3: yield what is wrong with the image pixel module and the pixels themselves (PS3.3 C.7.6.3)."""
     if not header.has_pixels:
-        if sop_classes.needs_pixels(header.sop_class_uid):
+        if sop_classes.needs_pixels(header.sop_class_uid) and _PROVIDER_URL not in source.elements:
             yield finding("pixel-data-missing", "(7FE0,0010)")
         return
     missing = list(_pixel_module(header))

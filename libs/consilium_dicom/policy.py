@@ -21,6 +21,7 @@ HELD_BY_DEFAULT = frozenset(
         "patient-mismatch",
         "identity-differs",
         "order-mismatch",
+        "pixel-data-missing",
     }
 )
 

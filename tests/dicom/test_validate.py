@@ -40,10 +40,12 @@ ODD_BUT_LEGAL = {
     "badVR.dcm": "number-unreadable",
     "MR_small_padded.dcm": "pixel-data-long",
     "fo_DIRW0007.dcm": "trailing-bytes",
-    "chrKoreanMulti.dcm": "pixel-data-missing",
     "rtdose.dcm": "meta-mismatch",
     "SC_rgb_jpeg.dcm": "vr-mismatch",
 }
+
+
+HEADERS_ALONE = {"chrJapMulti.dcm", "chrJapMultiExplicitIR6.dcm", "chrKoreanMulti.dcm"}
 
 
 def _codes(run: ValidationRun) -> set[str]:
@@ -70,6 +72,9 @@ def test_real_files_get_the_right_verdict(real_file: Path) -> None:
         assert code in {found.code for found in run.fatal}
     elif run.verdict == "reject":
         assert {found.code for found in run.fatal} <= FRAGMENT, "a fragment, not an object"
+    elif real_file.name in HEADERS_ALONE:
+        assert run.verdict == "quarantine"
+        assert "pixel-data-missing" in _codes(run)
     elif real_file.name in ODD_BUT_LEGAL:
         assert run.verdict == "accept_with_warnings"
         assert ODD_BUT_LEGAL[real_file.name] in _codes(run)
@@ -199,6 +204,23 @@ def test_a_file_cut_short_in_its_pixels_is_rejected(missing: int) -> None:
     run = validate(CT[: end - missing])
     assert run.verdict == "reject"
     assert "pixel-data-truncated" in {found.code for found in run.fatal}
+
+
+def test_an_image_cut_off_exactly_before_its_pixels_is_held_and_no_other_object_is() -> None:
+    cut = CT[: CT.index(b"\xe0\x7f\x10\x00OW")]
+    run = validate(cut)
+    assert (run.verdict, [found.code for found in run.findings if found.level == "V3"]) == (
+        "quarantine",
+        ["pixel-data-missing"],
+    )
+    elsewhere = validate(_changed(cut, PixelDataProviderURL="https://pixels.example/1"))
+    assert "pixel-data-missing" not in _codes(elsewhere), "its pixels lie elsewhere"
+    for uid in ("88.11", "88.59", "11.1", "481.2", "481.3", "104.1", "9.1.1", "66", "4.2"):
+        other = validate(_changed(cut, SOPClassUID=f"1.2.840.10008.5.1.4.1.1.{uid}"))
+        assert "pixel-data-missing" not in _codes(other), uid
+    for uid in ("66.4", "6.2", "82.1", "77.1.6"):
+        other = validate(_changed(cut, SOPClassUID=f"1.2.840.10008.5.1.4.1.1.{uid}"))
+        assert "pixel-data-missing" in _codes(other), uid
 
 
 @settings(max_examples=60, deadline=None)
