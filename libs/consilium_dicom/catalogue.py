@@ -36,7 +36,7 @@ _W = 0
 CATALOGUE: dict[str, Kind] = {
     "unreadable": Kind("V1", CANNOT_UNDERSTAND, "cannot be read as DICOM: {why}", "无法按 DICOM 解析：{why}"),
     "too-large": Kind("V0", CANNOT_UNDERSTAND, "exceeds a safety limit: {why}", "超出安全限制：{why}"),
-    "truncated": Kind("V1", CANNOT_UNDERSTAND, "the file ends inside an element", "文件在数据元素中间被截断", "retry"),
+    "truncated": Kind("V1", CANNOT_UNDERSTAND, "the file ends inside an element", "文件在数据元素中间被截断"),
     "no-transfer-syntax": Kind(
         "V1", CANNOT_UNDERSTAND, "no Transfer Syntax UID in the file meta information", "文件元信息缺少传输语法 UID"
     ),
@@ -63,6 +63,9 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "sop-class-private": Kind("V2", _W, "{uid} is a vendor's private SOP class", "{uid} 是厂商私有 SOP 类"),
     "attribute-missing": Kind("V2", DOES_NOT_MATCH, "{name} is missing", "缺少 {name}"),
+    "attribute-invalid": Kind(
+        "V2", DOES_NOT_MATCH, "{name} is {value}: no image has that", "{name} 为 {value}，图像不可能如此"
+    ),
     "attribute-absent": Kind("V2", _W, "{name} is missing or empty", "{name} 缺失或为空"),
     "pixel-data-missing": Kind(
         "V3",
@@ -75,7 +78,6 @@ CATALOGUE: dict[str, Kind] = {
         DOES_NOT_MATCH,
         "pixel data ends after {actual} of {expected} bytes",
         "像素数据被截断：{actual}/{expected} 字节",
-        "retry",
     ),
     "pixel-data-short": Kind(
         "V3",
@@ -92,6 +94,13 @@ CATALOGUE: dict[str, Kind] = {
         "{allocated} bits allocated is neither 1 nor a multiple of 8",
         "分配位数 {allocated} 既不是 1 也不是 8 的倍数",
     ),
+    "samples-mismatch": Kind(
+        "V3",
+        _W,  # stored as it is: somebody may know which of the two is wrong
+        "{photometric} has {expected} samples per pixel, the object says {actual}",
+        "{photometric} 每像素应有 {expected} 个采样，对象声明 {actual} 个",
+        "vendor",
+    ),
     "bits-inconsistent": Kind(
         "V3",
         DOES_NOT_MATCH,
@@ -105,7 +114,7 @@ CATALOGUE: dict[str, Kind] = {
         "像素数据封装方式与传输语法矛盾",
     ),
     "fragments-broken": Kind(
-        "V3", DOES_NOT_MATCH, "the pixel data's fragments are broken: {why}", "像素数据分片损坏：{why}", "retry"
+        "V3", DOES_NOT_MATCH, "the pixel data's fragments are broken: {why}", "像素数据分片损坏：{why}"
     ),
     "frames-mismatch": Kind("V3", DOES_NOT_MATCH, "frames cannot be located: {why}", "无法定位各帧：{why}"),
     "offset-table-wrong": Kind(
@@ -258,7 +267,13 @@ CATALOGUE: dict[str, Kind] = {
     "study-date-future": Kind("V4", _W, "Study Date lies in the future", "检查日期在未来", "operator"),
     "birth-date-future": Kind("V4", _W, "Patient's Birth Date lies in the future", "出生日期在未来", "operator"),
     "birth-after-study": Kind("V4", _W, "Patient's Birth Date is after Study Date", "出生日期晚于检查日期", "operator"),
-    "age-implausible": Kind("V4", _W, "the patient would be {age} years old", "按日期推算年龄为 {age} 岁", "operator"),
+    "age-implausible": Kind("V4", _W, "the patient would be {age} years old", "患者年龄为 {age} 岁", "operator"),
+    "age-invalid": Kind(
+        "V4",
+        _W,
+        "Patient's Age is no age: three digits and D, W, M or Y",
+        "患者年龄格式错误：应为三位数字加 D、W、M 或 Y",
+    ),
     "patient-mismatch": Kind(
         "V4", _W, "the study is stored for another patient", "该检查已归档在另一患者名下", "operator"
     ),

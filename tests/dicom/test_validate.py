@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import io
+import re
 import struct
 import tracemalloc
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pydicom
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from consilium_core.ids import new_uid
 from consilium_dicom import findings, scan, structure
+from consilium_dicom.chinese import in_chinese
 from consilium_dicom.header import read_header
 from consilium_dicom.validate import ValidationRun, validate
 
@@ -108,7 +111,9 @@ def test_a_clean_file_is_accepted_without_a_word() -> None:
         ({"PhotometricInterpretation": None}, "attribute-missing", 0xA900),
         ({"Rows": 129}, "pixel-data-short", 0xA900),
         ({"NumberOfFrames": 2}, "pixel-data-short", 0xA900),
-        ({"NumberOfFrames": 0}, "attribute-missing", 0xA900),
+        ({"NumberOfFrames": 0}, "attribute-invalid", 0xA900),
+        ({"NumberOfFrames": -1}, "attribute-invalid", 0xA900),
+        ({"Rows": 0}, "attribute-invalid", 0xA900),
         ({"BitsStored": 17}, "bits-inconsistent", 0xA900),
         ({"SOPClassUID": "1.2.840.10008.1.1"}, "sop-class-not-storage", 0x0122),
         ({"SOPClassUID": "1.2.840.10008.1.3.10"}, "sop-class-not-storage", 0x0122),
@@ -131,6 +136,9 @@ def test_what_cannot_be_stored_is_rejected(changes: dict[str, object], code: str
         ({"StudyDate": "20261399"}, "date-invalid"),
         ({"Rows": 127}, "pixel-data-long"),
         ({"HighBit": 3}, "high-bit-odd"),
+        ({"PhotometricInterpretation": "RGB"}, "samples-mismatch"),
+        ({"PatientAge": "999Y"}, "age-implausible"),
+        ({"PatientAge": "45"}, "age-invalid"),
         ({"WindowCenter": 1, "WindowWidth": 0}, "window-invalid"),
         ({"SOPClassUID": "1.3.12.2.1107.5.9.1"}, "sop-class-private"),
     ],
@@ -204,6 +212,40 @@ def test_a_file_cut_short_in_its_pixels_is_rejected(missing: int) -> None:
     run = validate(CT[: end - missing])
     assert run.verdict == "reject"
     assert "pixel-data-truncated" in {found.code for found in run.fatal}
+
+
+def test_what_is_wrong_is_said_with_the_value_and_mended_where_the_file_is() -> None:
+    [none] = [one for one in validate(_changed(CT, Rows=0)).findings if one.code == "attribute-invalid"]
+    assert (none.text_en, none.tag_path) == ("Rows is 0: no image has that", "(0028,0010)")
+    [short] = validate(CT[:-1000]).fatal
+    assert (short.code, short.mend) == ("pixel-data-truncated", "caller"), "asking again brings the same file"
+
+
+KINDS = {"DicomUnreadable", "TooLarge", "DicomInvalid", "Undecodable"}
+REASONS = ("scan", "structure", "frames", "codecs")
+
+
+def _reasons() -> Iterator[str]:
+    """Yield what the parser and the codecs raise, sevens and UIDs in the places of facts."""
+    for name in REASONS:
+        tree = ast.parse((Path(findings.__file__).parent / f"{name}.py").read_text())
+        for node in ast.walk(tree):
+            call = node.exc if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) else None
+            if call and call.args and ast.unparse(call.func) in KINDS:
+                parts = getattr(call.args[0], "values", [call.args[0]])
+                yield "".join(part.value if isinstance(part, ast.Constant) else "7" for part in parts)
+
+
+def test_a_chinese_sentence_is_not_half_english() -> None:
+    reasons = list(_reasons())
+    assert len(reasons) > 30
+    names = re.compile(r"DICM|DICOM|JPEG 2000|RLE|YBR")
+    half = [one for one in reasons if re.search(r"[A-Za-z]{3}", names.sub("", in_chinese(one)))]
+    assert half == []
+    for data in (b"%PDF-1.4" + bytes(200), b"", b"\xff\xd8\xff" + bytes(200), CT[:400], b"nonsense" * 40):
+        for found in validate(data).fatal:
+            words = re.sub(r"DICOM|DICM|PDF|JPEG|UID|Study|Series|SOP|Class|Instance", "", found.text_zh)
+            assert not re.search(r"[A-Za-z]{3}", words), found.text_zh
 
 
 def test_an_image_cut_off_exactly_before_its_pixels_is_held_and_no_other_object_is() -> None:

@@ -103,7 +103,7 @@ def test_an_import_is_previewed_stored_and_known_again(
 
 def test_what_is_refused_is_named_with_codes_and_who_can_mend_it(data: Path, tmp_path: Path, capsys: Capture) -> None:
     files_below(tmp_path / "in", 1)
-    (tmp_path / "in" / "short").write_bytes(ct_instance(side=64)[:-100])
+    (tmp_path / "in" / "short").write_bytes(ct_instance(side=64, PatientID="")[:-100])
     (tmp_path / "in" / "future").write_bytes(ct_instance(side=16, PatientBirthDate="29990101"))
     report = tmp_path / "report.json"
     for preview in (True, False):
@@ -111,11 +111,12 @@ def test_what_is_refused_is_named_with_codes_and_who_can_mend_it(data: Path, tmp
         assert (status, said["counts"]["stored"], said["counts"]["refused"], said["counts"]["held"]) == (1, 1, 1, 1)
         refused = {Path(one["file"]).name: one for one in said["not_in"]}
         [finding, *_] = refused["short"]["findings"]
-        assert (finding["code"], finding["mend"], bool(finding["text_zh"])) == ("pixel-data-truncated", "retry", True)
+        assert (finding["code"], finding["mend"], bool(finding["text_zh"])) == ("pixel-data-truncated", "caller", True)
         assert "birth-date-future" in [one["code"] for one in refused["future"]["findings"]]
         printed = capsys.readouterr().out
         assert f"refused: {tmp_path / 'in' / 'short'}" in printed
-        assert "mended by: retry" in printed
+        assert "mended by: caller]" in printed, "not by whoever could mend what only warns"
+        assert (refused["short"]["mend"], refused["future"]["mend"]) == ("caller", "operator")
     status, _ = run([tmp_path / "work-nothing", tmp_path / "in"][1:], data, report, as_json=True)
     assert json.loads(capsys.readouterr().out)["counts"]["already"] == 1
 
