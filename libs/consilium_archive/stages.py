@@ -14,12 +14,14 @@ from consilium_dicom.header import Header
 from consilium_dicom.policy import STORE_ALL, Policy
 from consilium_dicom.transport import NOTHING_STATED, Stated
 
+OriginKind = Literal["stow", "capture", "dimse", "import"]
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
     """How an object came to us; ids only."""
 
-    kind: Literal["stow", "capture", "dimse", "import"] = "stow"
+    kind: OriginKind = "stow"
     room_id: str = ""
     capture_id: str = ""
     upload_id: str = ""
