@@ -294,7 +294,8 @@ def decide(valid: Validated, there: dict[tuple[str, str], Any]) -> Outcome:
 def conflict(sop_instance_uid: str) -> InstanceConflict:
     """Return the refusal of other bytes under a known UID."""
     return InstanceConflict(
-        "This SOP Instance UID is stored with other content. What is stored never changes: send the object under a new UID.",
+        "This SOP Instance UID is stored with other content, and what is stored never changes. A changed copy of the stored object is not "
+        "taken; one that is really another gets a UID of its own from the device that made it.",
         sop_instance_uid=sop_instance_uid,
     )
 
