@@ -317,6 +317,14 @@ async def test_a_rejected_object_is_refused_with_the_reason_for_ever(client: htt
     assert len((await client.get(BASE, params={"state": "rejected"})).json()["items"]) == 1
 
 
+async def test_a_reason_may_be_two_chinese_characters_but_not_one_letter(client: httpx2.AsyncClient) -> None:
+    await store(client, unborn())
+    entry_id = await held_id(client)
+    for reason, status in (("x", 422), (" 误 ", 422), ("误传", 200)):
+        reply = await client.post(f"{BASE}/{entry_id}/reject", json={"version": 1, "reason": reason})
+        assert reply.status_code == status, reason
+
+
 async def test_a_withdrawn_proposal_and_a_stale_look_change_nothing(client: httpx2.AsyncClient) -> None:
     await store(client, unborn())
     entry_id = await held_id(client)
