@@ -57,7 +57,8 @@ def run_deidentify(ask: Ask) -> int:
     key = _key(ask.key or ask.target.resolve().parent / "deidentify.key")
     options = Options(key, parse_options(ask.options), ask.shift_days)
     profiles = [_profile(path) for path in ask.profiles]
-    lines = [_one(path, number, ask.target, options, profiles) for number, path in enumerate(_files(ask.source), 1)]
+    written: dict[Path, int] = {}
+    lines = [_one(path, number, ask, options, profiles, written) for number, path in enumerate(_files(ask.source), 1)]
     counts = Counter(str(line["state"]) for line in lines)
     risks = sorted({risk for line in lines for risk in line.get("risks", ())})
     whole = {
@@ -90,11 +91,20 @@ def _files(source: Path) -> Iterator[Path]:
                 yield path
 
 
-def _one(path: Path, number: int, target: Path, options: Options, profiles: list[DeviceProfile]) -> dict[str, Any]:
-    """Return one file's line of the report: its number in order, for its name may identify somebody."""
-    if path.stat().st_size > _MOST_BYTES:
-        return {"number": number, "state": "failed", "why": "the file is larger than 4 GiB"}
-    data = path.read_bytes()
+def _one(
+    path: Path, number: int, ask: Ask, options: Options, profiles: list[DeviceProfile], written: dict[Path, int]
+) -> dict[str, Any]:
+    """Return one file's line of the report: its number in order, for its name may identify somebody.
+
+    ``written`` says which number of this run made which file.
+    """
+    target = ask.target
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            return {"number": number, "state": "failed", "why": "the file is larger than 4 GiB"}
+        data = path.read_bytes()
+    except OSError as error:
+        return {"number": number, "state": "failed", "why": f"the file cannot be read: {error.strerror}"}
     if data[128:132] != b"DICM" and path.suffix.lower() not in {".dcm", ".dicom"}:
         return {"number": number, "state": "skipped"}
     try:
@@ -102,7 +112,12 @@ def _one(path: Path, number: int, target: Path, options: Options, profiles: list
     except ConsiliumError as error:
         return {"number": number, "state": "failed", "why": error.detail}
     state = "needs-person" if made.needs_person else "ready"
-    place = _write(target / "needs-person" if made.needs_person else target, made)
+    place, kept = _write(target / "needs-person" if made.needs_person else target, made)
+    if not kept:
+        first = written.get(place)
+        why = f"number {first} has the same UIDs and other content" if first else "OUT has another file of these UIDs"
+        return {"number": number, "state": "failed", "why": why, "file": str(place.relative_to(target))}
+    written.setdefault(place, number)
     return {
         "number": number,
         "state": state,
@@ -116,7 +131,8 @@ def _one(path: Path, number: int, target: Path, options: Options, profiles: list
     }
 
 
-def _write(target: Path, made: Deidentified) -> Path:
+def _write(target: Path, made: Deidentified) -> tuple[Path, bool]:
+    """Return where the file belongs, and whether it is there now: nothing is replaced."""
     header = read_header(made.data)
     place = target / (header.study_uid or "study") / (header.series_uid or "series") / f"{made.sop_instance_uid}.dcm"
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -125,11 +141,10 @@ def _write(target: Path, made: Deidentified) -> Path:
     try:
         os.link(half, place)
     except FileExistsError:
-        if place.read_bytes() != made.data:
-            raise NotDeidentifiable(f"{place} exists with other content: choose an empty folder") from None
+        return place, place.read_bytes() == made.data
     finally:
         half.unlink()
-    return place
+    return place, True
 
 
 def _key(path: Path) -> bytes:

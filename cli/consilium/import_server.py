@@ -19,6 +19,7 @@ from uuid import uuid4
 import httpx2
 
 from consilium_archive.errors import InstanceHeld, InstanceRejected
+from consilium_archive.identity import Person
 from consilium_archive.stages import Indexed
 from consilium_core.errors import ConsiliumError, Denied, Invalid, Mend, Unauthenticated, Unavailable
 from consilium_dicom.catalogue import CATALOGUE
@@ -120,10 +121,10 @@ class StoreThere:
         found = await self._search("instances", "SOPInstanceUID", uids)
         return {_first(item, "00080018"): "" for item in found}
 
-    async def patients(self, study_uids: Sequence[str]) -> Mapping[str, str]:
+    async def patients(self, study_uids: Sequence[str]) -> Mapping[str, Person]:
         """Return whose the studies are that are there."""
         found = await self._search("studies", "StudyInstanceUID", study_uids)
-        return {_first(item, "0020000D"): _first(item, "00100020") for item in found}
+        return {_first(item, "0020000D"): _person(item) for item in found}
 
     async def _search(self, level: str, key: str, uids: Sequence[str]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -261,6 +262,15 @@ def _problem(response: httpx2.Response) -> ConsiliumError:
     if parts[0].get("findings"):
         return InstanceRejected(str(said["detail"]), int(parts[0].get("failure_reason", 0xC000)), parts[0]["findings"])
     return ServerRefused(str(said.get("detail", "")), str(said["code"]), str(said.get("mend", "caller")))
+
+
+def _person(item: dict[str, Any]) -> Person:
+    groups = (item.get("00100010", {}).get("Value") or [{}])[0] or {}
+    name = "=".join(str(groups.get(group, "")) for group in ("Alphabetic", "Ideographic", "Phonetic")).rstrip("=")
+    patient_id, issuer, birth_date, sex = (
+        _first(item, tag) for tag in ("00100020", "00100021", "00100030", "00100040")
+    )
+    return Person(patient_id, issuer, name, birth_date, sex)
 
 
 def _first(item: dict[str, Any], tag: str) -> str:

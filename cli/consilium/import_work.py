@@ -288,9 +288,8 @@ def _studies(preview: Preview) -> Table:
 def _not_in(tally: Tally) -> Iterator[Text]:
     for one in tally.missing[:_SHOWN]:
         codes = ", ".join(dict.fromkeys([one.code, *(str(found["code"]) for found in one.findings)]))
-        mends = ", ".join(dict.fromkeys(str(found["mend"]) for found in one.findings if "mend" in found)) or one.mend
         yield Text(_printable(f"{one.ending}: {one.name}"))
-        yield Text(_printable(f"    {one.detail} [{codes}; mended by: {mends}]"))
+        yield Text(_printable(f"    {one.detail} [{codes}; mended by: {one.mend}]"))
     if len(tally.missing) > _SHOWN:
         yield Text(f"and {len(tally.missing) - _SHOWN} more: the report has them all")
 

@@ -21,7 +21,7 @@ from consilium_archive.care_trail import CareEntry, audited_care
 from consilium_archive.drill import DrillAsk, drill
 from consilium_archive.reconcile import Reconciler, ReconcileReport
 from consilium_archive.removal import remove_doomed
-from consilium_archive.retention import Retainer
+from consilium_archive.retention import LEAST_STAY_DAYS, Retainer
 from consilium_archive.scrub import SHARES, Scrubber, ScrubReport
 from consilium_archive.storage_status import storage_summary
 from consilium_core.clock import Clock, SystemClock
@@ -206,10 +206,10 @@ def run_retain(tenant: str, data: Path | None, *, apply: bool, as_json: bool) ->
         retainer = Retainer(given.database, AuditLog(given.database), given.clock, given.storage.retention, _actor())
         found = [one async for one in (retainer.apply(tenant) if apply else retainer.due(tenant))]
         removed = await remove_doomed(given.database, given.stores, given.clock) if apply else None
+        recent = await retainer.recent(tenant)
         if as_json:
-            say_json(
-                {"applied": apply, "due": [asdict(one) for one in found], "bytes": asdict(removed) if removed else None}
-            )
+            due = [asdict(one) for one in found]
+            say_json({"applied": apply, "due": due, "recent": recent, "bytes": asdict(removed) if removed else None})
             return 0
         for one in found:
             what = "held" if one.held else "removed" if one.removed else "due"
@@ -219,6 +219,11 @@ def run_retain(tenant: str, data: Path | None, *, apply: bool, as_json: bool) ->
             f"{sum(one.instances for one in free)} instances {'removed' if apply else 'to remove (--apply does it)'}, "
             f"{len(found) - len(free)} studies held."
         )
+        if recent:
+            say(
+                f"{recent} studies are past their rule by study date, but stay until nothing has come to them "
+                f"for {LEAST_STAY_DAYS} days."
+            )
         return 0
 
     return _run(data, work)

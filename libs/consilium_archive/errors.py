@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from consilium_core.errors import Conflict, Invalid, Mend, NotFound, Unavailable
+from consilium_dicom.findings import Finding
 
 
 class InstanceConflict(Conflict):
@@ -19,6 +20,16 @@ class PatientMismatch(Conflict):
 
     code = "patient-mismatch"
     failure_reason: ClassVar[int] = 0xA900
+
+
+class IdentityDiffers(PatientMismatch):
+    """The study is stored for a person of another birth date, sex or name; ``found``: the findings. The writer holds it."""
+
+    code = "identity-differs"
+
+    def __init__(self, detail: str, found: tuple[Finding, ...], **facts: str) -> None:
+        super().__init__(detail, **facts)
+        self.found = found
 
 
 class StudyMismatch(Invalid):

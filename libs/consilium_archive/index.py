@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from consilium_archive.errors import InstanceConflict, PatientMismatch
+from consilium_archive.identity import Person, judged, of_two_modalities, of_two_studies, shared_id
 from consilium_archive.rows import (
     Row,
     event_data,
@@ -27,7 +29,7 @@ from consilium_archive.rows import (
     series_row,
     study_row,
 )
-from consilium_archive.stages import Indexed, Stored, Validated
+from consilium_archive.stages import Indexed, Stored, Validated, Warned
 from consilium_archive.tables import instance, item, series, study
 from consilium_core.errors import ConsiliumError
 from consilium_core.events import EventType
@@ -37,6 +39,12 @@ from consilium_platform.outbox import add_rows, event_row
 
 Outcome = Indexed | ConsiliumError
 StudyKey = tuple[str, str]
+Said = defaultdict[tuple[str, str], list[Warned]]
+"""What only the index can warn of, by tenant and SOP Instance UID."""
+_KNOWN_OF_STUDY = (
+    study.c.id, study.c.patient_id, study.c.issuer, study.c.patient_name, study.c.birth_date, study.c.sex, study.c.modalities,
+    study.c.sop_classes, study.c.instance_count,
+)  # fmt: skip
 
 
 def _claim(upsert: Any) -> Any:
@@ -44,17 +52,13 @@ def _claim(upsert: Any) -> Any:
     claimed = new.on_conflict_do_update(
         index_elements=["tenant_id", "study_uid"], set_={"updated_at": new.excluded.updated_at}
     )
-    return claimed.returning(
-        study.c.id, study.c.patient_id, study.c.issuer, study.c.modalities, study.c.sop_classes, study.c.instance_count
-    )
+    return claimed.returning(*_KNOWN_OF_STUDY)
 
 
 def _touch() -> Any:
     mine = (study.c.tenant_id == bindparam("of_tenant"), study.c.study_uid == bindparam("of_study"))
     touched = update(study).where(*mine).values(updated_at=bindparam("at", type_=study.c.updated_at.type))
-    return touched.returning(
-        study.c.id, study.c.patient_id, study.c.issuer, study.c.modalities, study.c.sop_classes, study.c.instance_count
-    ).execution_options(synchronize_session=False)
+    return touched.returning(*_KNOWN_OF_STUDY).execution_options(synchronize_session=False)
 
 
 def _more_in_series() -> Any:
@@ -63,7 +67,8 @@ def _more_in_series() -> Any:
         series.c.series_uid == bindparam("of_series"),
     )  # fmt: skip
     counted = update(series).where(*mine).values(instance_count=series.c.instance_count + bindparam("more"))
-    return counted.returning(series.c.instance_count).execution_options(synchronize_session=False)
+    counted = counted.returning(series.c.instance_count, series.c.modality)
+    return counted.execution_options(synchronize_session=False)
 
 
 def _add_series(upsert: Any) -> Any:
@@ -72,7 +77,7 @@ def _add_series(upsert: Any) -> Any:
     added = new.on_conflict_do_update(
         index_elements=["tenant_id", "study_uid", "series_uid"], set_={"instance_count": more}
     )
-    return added.returning(series.c.instance_count)
+    return added.returning(series.c.instance_count, series.c.modality)
 
 
 def _new_instance(upsert: Any) -> Any:
@@ -103,29 +108,32 @@ def index_group(session: Session, group: Sequence[Stored]) -> list[Outcome]:
     """Index the group inside the caller's transaction; return one outcome per object, in order."""
     at = datetime.now(UTC)
     outcomes: list[Outcome | None] = [None] * len(group)
-    studies = _claim_studies(session, group, at)
+    said: Said = defaultdict(list)
+    studies = _claim_studies(session, group, at, said)
     wanted: dict[tuple[str, str], int] = {}
     for number, stored in sorted(enumerate(group), key=lambda pair: pair[1].validated.header.sop_instance_uid):
         header, tenant = stored.validated.header, stored.validated.received.tenant
-        refusal = _wrong_patient(studies[tenant, header.study_uid], header)
-        if refusal is not None:
-            outcomes[number] = refusal
-        else:
-            wanted.setdefault((tenant, header.sop_instance_uid), number)
-            _learn(studies[tenant, header.study_uid], stored)
+        known, key = studies[tenant, header.study_uid], (tenant, header.sop_instance_uid)
+        verdict = _wrong_patient(known, header) or judged(known, stored.validated)
+        if isinstance(verdict, PatientMismatch):
+            outcomes[number] = verdict
+        elif key not in wanted:
+            wanted[key] = number
+            said[key] += verdict
+            _learn(known, stored)
     fresh = _insert_instances(session, [group[n] for n in wanted.values()], at)
     indexed = [group[n] for key, n in wanted.items() if key in fresh]
-    _count(session, indexed, studies, at)
+    _count(session, indexed, studies, at, said)
     _name_patients(session, indexed, studies)
     if indexed:
         add_rows(session, [_event(stored) for stored in indexed])
     for key in fresh:
-        outcomes[wanted[key]] = _indexed(group[wanted[key]].validated, at, fresh=True)
+        outcomes[wanted[key]] = _indexed(group[wanted[key]].validated, at, fresh=True, said=said[key])
     _settle(session, group, outcomes)
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-def _claim_studies(session: Session, group: Sequence[Stored], at: datetime) -> dict[StudyKey, Row]:
+def _claim_studies(session: Session, group: Sequence[Stored], at: datetime, said: Said) -> dict[StudyKey, Row]:
     """Make the group's studies unless they are there, and lock them; return what is known of each."""
     first: dict[StudyKey, Stored] = {}
     for stored in group:
@@ -137,6 +145,7 @@ def _claim_studies(session: Session, group: Sequence[Stored], at: datetime) -> d
             header = first[key].validated.header
             sets = {"modalities": merged("", [header.modality]), "sop_classes": merged("", [header.sop_class_uid])}
             [there] = _CLAIM_STUDY.run(session, study_row(header, key[0], at) | sets)
+            said[key[0], header.sop_instance_uid] += shared_id(session, key[0], header)
         known[key] = there._asdict()
     return known
 
@@ -164,7 +173,7 @@ def _learn(known: Row, stored: Stored) -> None:
     """Let the first instance that names the patient of a study name it for all that follow."""
     patient_id, issuer = _patient(stored.validated.header)
     if patient_id and (not known["patient_id"] or (issuer and not known["issuer"])):
-        known |= {"patient_id": patient_id, "issuer": issuer, "named": True}
+        known |= {**asdict(Person.of(stored.validated.header)), "named": True}
 
 
 def _name_patients(session: Session, indexed: list[Stored], studies: dict[StudyKey, Row]) -> None:
@@ -188,7 +197,7 @@ def _insert_instances(session: Session, group: list[Stored], at: datetime) -> se
     return {(row.tenant_id, row.sop_instance_uid) for row in rows}
 
 
-def _count(session: Session, indexed: list[Stored], studies: dict[StudyKey, Row], at: datetime) -> None:
+def _count(session: Session, indexed: list[Stored], studies: dict[StudyKey, Row], at: datetime, said: Said) -> None:
     """Add the new instances to their series and studies; remove a study that stayed empty."""
     by_series: dict[tuple[str, str, str], list[Stored]] = defaultdict(list)
     for stored in indexed:
@@ -202,8 +211,12 @@ def _count(session: Session, indexed: list[Stored], studies: dict[StudyKey, Row]
             [added] = _ADD_SERIES.run(session, series_row(members[0].validated.header, tenant, len(members), at))
         if added.instance_count == len(members):
             new_series[tenant, study_uid] += 1
+            first = members[0].validated.header
+            said[tenant, first.sop_instance_uid] += of_two_studies(session, tenant, first)
             if items := item_rows(members[0]):
                 _NEW_ITEM.each(session, items)
+        for header in (stored.validated.header for stored in members):
+            said[tenant, header.sop_instance_uid] += of_two_modalities(added.modality, header)
     for key, known in studies.items():
         members = [s for (tenant, uid, _), group in by_series.items() if (tenant, uid) == key for s in group]
         if members:
@@ -288,16 +301,17 @@ def decide(valid: Validated, there: dict[tuple[str, str], Any]) -> Outcome:
 def conflict(sop_instance_uid: str) -> InstanceConflict:
     """Return the refusal of other bytes under a known UID."""
     return InstanceConflict(
-        "This SOP Instance UID is stored with other content. What is stored never changes: send the object under a new UID.",
+        "This SOP Instance UID is stored with other content, and what is stored never changes. A changed copy of the stored object is not "
+        "taken; one that is really another gets a UID of its own from the device that made it.",
         sop_instance_uid=sop_instance_uid,
     )
 
 
-def _indexed(valid: Validated, at: datetime, *, fresh: bool) -> Indexed:
+def _indexed(valid: Validated, at: datetime, *, fresh: bool, said: Sequence[Warned] = ()) -> Indexed:
     header = valid.header
     return Indexed(
         header.study_uid, header.series_uid, header.sop_instance_uid, header.sop_class_uid, header.patient_id,
-        valid.sha256, valid.size_bytes, at, fresh, valid.warnings,
+        valid.sha256, valid.size_bytes, at, fresh, (*valid.warnings, *said),
     )  # fmt: skip
 
 

@@ -37,7 +37,8 @@ def prepare(received: Received, decode: DecodeFrames = "sample", policy: Policy 
     """
     with opened(received) as data:
         sha256 = hashlib.sha256(data).hexdigest()
-        run = validate(data, decode=decode, known=circumstances(received, len(data), sha256, policy))
+        known = circumstances(received, len(data), sha256, policy)
+        run = validate(data, decode=decode, known=known)
         header = accepted(run)
         if received.study_uid and header.study_uid != received.study_uid:
             raise StudyMismatch(
@@ -66,6 +67,7 @@ def prepare(received: Received, decode: DecodeFrames = "sample", policy: Policy 
                 Warned(item.code, item.text_en, item.text_zh, item.mend, item.tag_path) for item in run.warnings
             ),
             items=item_values(source, header),
+            policy=known.policy,
         )
 
 

@@ -22,6 +22,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from consilium_archive.errors import (
+    IdentityDiffers,
     InstanceDoubtful,
     InstanceHeld,
     PatientMismatch,
@@ -74,7 +75,7 @@ class Quarantine:
         return await self._enter(_row(received, header, sha256, size_bytes, doubt))
 
     async def take_stored(self, stored: Stored, refusal: PatientMismatch) -> Outcome:
-        """Hold an object whose study is stored for another patient; return the answer.
+        """Hold an object whose study is stored for another patient or person; return the answer.
 
         Its bytes lie among the originals already; they are copied, so that sweeping up there never touches what is held.
         """
@@ -222,10 +223,10 @@ def identity_of(header: Header) -> dict[str, str]:
 
 
 def _mismatch(received: Received, data: bytes, refusal: PatientMismatch) -> InstanceDoubtful:
-    """Return the doubt of another patient's study, with everything else that validation says."""
+    """Return the doubt of another patient's or person's study, with everything else that validation says."""
     run = validate(data, known=circumstances(replace(received, stated=NOTHING_STATED), len(data), "", STORE_ALL))
-    found = [finding("patient-mismatch", "(0010,0020)"), *run.findings]
-    return InstanceDoubtful(refusal.detail, ["patient-mismatch"], [finding_json(one) for one in found])
+    why = refusal.found if isinstance(refusal, IdentityDiffers) else (finding("patient-mismatch", "(0010,0020)"),)
+    return InstanceDoubtful(refusal.detail, [refusal.code], [finding_json(one) for one in (*why, *run.findings)])
 
 
 def _row(received: Received, header: Header, sha256: str, size_bytes: int, doubt: InstanceDoubtful) -> dict[str, Any]:

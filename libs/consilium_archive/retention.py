@@ -14,17 +14,19 @@ from functools import partial
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import ColumnElement, Select, and_, func, not_, select, true
+from sqlalchemy import ColumnElement, Select, and_, func, not_, or_, select, true
 from sqlalchemy.orm import Session
 
 from consilium_archive.burial import Burial, bury, joined
 from consilium_archive.holds import held
+from consilium_archive.stages import OriginKind
 from consilium_archive.tables import instance, series, study
 from consilium_core.clock import Clock
 from consilium_platform.audit import AuditLog
 from consilium_platform.sql import Database
 
-_LEAST_STAY = timedelta(days=30)
+LEAST_STAY_DAYS = 30
+_LEAST_STAY = timedelta(days=LEAST_STAY_DAYS)
 _PAGE = 200
 
 
@@ -36,7 +38,7 @@ class RetentionRule(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9-]{1,64}$")
     days: int = Field(ge=1)
     tenants: tuple[str, ...] = ()
-    origins: tuple[str, ...] = ()
+    origins: tuple[OriginKind, ...] = ()
     modalities: tuple[str, ...] = ()
     sop_classes: tuple[str, ...] = ()
     since: Literal["arrival", "study-date"] = "arrival"
@@ -46,10 +48,7 @@ class RetentionRule(BaseModel):
         return not self.tenants or tenant in self.tenants
 
 
-DEFAULT_RULES = (
-    RetentionRule(name="raw-recording", days=30, origins=("recording",)),
-    RetentionRule(name="exam", days=5479),  # 15 years
-)
+DEFAULT_RULES = (RetentionRule(name="exam", days=5479),)  # 15 years
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +91,26 @@ class Retainer:
                 found.tenant, found.study_uid, found.rule, done.instances, done.size_bytes, done.held, not done.held
             )
 
+    async def recent(self, tenant: str = "") -> int:
+        """Return how many studies are past a rule by their study date, but stay because they have not been here for 30 days."""
+        tenants = [tenant] if tenant else await self.database.query(_tenants)
+        found = 0
+        for mine in tenants:
+            rules = [rule for rule in self.rules if rule.fits(mine)]
+            which = [
+                and_(
+                    _fits(rule),
+                    *(not_(_fits(earlier)) for earlier in rules[:number]),
+                    _examined_before(rule, self.clock),
+                )
+                for number, rule in enumerate(rules)
+                if rule.since == "study-date"
+            ]
+            if which:
+                young = and_(or_(*which), study.c.updated_at >= self.clock.now() - _LEAST_STAY)
+                found += await self.database.query(partial(_number, tenant=mine, which=young))
+        return found
+
     async def _due(self, tenant: str) -> AsyncIterator[tuple[Due, ColumnElement[bool]]]:
         tenants = [tenant] if tenant else await self.database.query(_tenants)
         for mine in tenants:
@@ -130,22 +149,32 @@ def _past(rule: RetentionRule, clock: Clock) -> ColumnElement[bool]:
     end = clock.now() - timedelta(days=rule.days)
     if rule.since == "arrival":
         return study.c.updated_at < end
-    return and_(
-        study.c.study_date != "", study.c.study_date < _date(end), study.c.updated_at < clock.now() - _LEAST_STAY
-    )
+    return and_(_examined_before(rule, clock), study.c.updated_at < clock.now() - _LEAST_STAY)
+
+
+def _examined_before(rule: RetentionRule, clock: Clock) -> ColumnElement[bool]:
+    return and_(study.c.study_date != "", study.c.study_date < _date(clock.now() - timedelta(days=rule.days)))
 
 
 def _date(at: datetime) -> str:
     return at.strftime("%Y%m%d")
 
 
-def _page(session: Session, tenant: str, which: ColumnElement[bool], after: int) -> Sequence[Any]:
-    """Return the next studies that have something of it: found by their ids first, then counted."""
+def _has(which: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return the condition on studies that something of it fits."""
     in_series = and_(series.c.tenant_id == instance.c.tenant_id, series.c.study_uid == instance.c.study_uid)
     inside = instance.join(series, and_(in_series, series.c.series_uid == instance.c.series_uid))
     mine = and_(instance.c.tenant_id == study.c.tenant_id, instance.c.study_uid == study.c.study_uid)
-    has = select(instance.c.id).select_from(inside).where(mine, which).correlate(study).exists()
-    asked = select(study.c.id).where(study.c.tenant_id == tenant, study.c.id > after, has)
+    return select(instance.c.id).select_from(inside).where(mine, which).correlate(study).exists()
+
+
+def _number(session: Session, tenant: str, which: ColumnElement[bool]) -> int:
+    return session.scalar(select(func.count(study.c.id)).where(study.c.tenant_id == tenant, _has(which))) or 0
+
+
+def _page(session: Session, tenant: str, which: ColumnElement[bool], after: int) -> Sequence[Any]:
+    """Return the next studies that have something of it: found by their ids first, then counted."""
+    asked = select(study.c.id).where(study.c.tenant_id == tenant, study.c.id > after, _has(which))
     ids = session.scalars(asked.order_by(study.c.id).limit(_PAGE)).all()
     counted: Select[Any] = (
         select(

@@ -11,14 +11,17 @@ from consilium_archive.packing import Packed
 from consilium_archive.sequences import ItemValue
 from consilium_dicom.check_header import Order
 from consilium_dicom.header import Header
+from consilium_dicom.policy import STORE_ALL, Policy
 from consilium_dicom.transport import NOTHING_STATED, Stated
+
+OriginKind = Literal["stow", "capture", "dimse", "import"]
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
     """How an object came to us; ids only."""
 
-    kind: Literal["stow", "capture", "dimse", "import"] = "stow"
+    kind: OriginKind = "stow"
     room_id: str = ""
     capture_id: str = ""
     upload_id: str = ""
@@ -77,6 +80,7 @@ class Validated:
     frame_index: bytes | None
     warnings: tuple[Warned, ...] = ()
     items: tuple[ItemValue, ...] = ()  # values inside sequences that searches match
+    policy: Policy = STORE_ALL  # what holds it, also where only the index can tell
 
 
 @dataclass(frozen=True, slots=True)

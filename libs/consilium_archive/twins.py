@@ -143,7 +143,7 @@ class Twins:
             ) from problem
         if row is None and isinstance(refusal, InstanceConflict):
             raise ComparisonUnfinished("The stored object of this UID was removed just now. Send yours again.")
-        raise refusal
+        raise _encoded_otherwise(mine.valid, row, refusal)
 
     async def _same(self, mine: _DataSet, row: Any) -> bool:
         if row.sha256 == mine.valid.sha256:
@@ -198,6 +198,24 @@ def unreadable(kind: str, sop_instance_uid: str) -> OriginalUnreadable:
     )
 
 
+def _encoded_otherwise(valid: Validated, row: Any, refusal: Refusal) -> Refusal:
+    """Return the refusal of what may be the stored image in another transfer syntax: under a new UID it would be a clinical duplicate."""
+    header = valid.header
+    mine, theirs = header.transfer_syntax_uid, row.transfer_syntax_uid if row is not None else ""
+    if not isinstance(refusal, InstanceConflict) or not theirs or mine == theirs:
+        return refusal
+    alike = (header.study_uid, header.series_uid, header.rows, header.columns, header.frames)
+    if alike == (row.study_uid, row.series_uid, row.rows, row.columns, row.frames):
+        words = "its study, series and size are the same: if it is the same image, there is nothing to do"
+    else:
+        words = "study, series or size differ too: the device has used one UID for two objects"
+    return InstanceConflict(
+        f"This SOP Instance UID is here already, in transfer syntax {theirs}, yours is in {mine}; {words}. What is stored never changes; "
+        "whoever wants it encoded otherwise retrieves it so.",
+        **refusal.facts,
+    )
+
+
 def _begins_at(head: bytes, begins: int) -> bool:
     """Tell whether the data set of a file with this beginning begins there."""
     try:
@@ -219,7 +237,9 @@ def _read(path: Path, start: int, length: int) -> bytes:
 
 
 def _row(session: Session, valid: Validated) -> Any:
-    columns = ("study_uid", "series_uid", "sha256", "size_bytes", "transfer_syntax_uid", "received_at")
+    columns = (
+        "study_uid", "series_uid", "sha256", "size_bytes", "transfer_syntax_uid", "received_at", "rows", "columns", "frames",
+    )  # fmt: skip
     asked = select(*(instance.c[name] for name in columns)).where(
         instance.c.tenant_id == valid.received.tenant, instance.c.sop_instance_uid == valid.header.sop_instance_uid
     )

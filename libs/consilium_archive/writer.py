@@ -225,7 +225,7 @@ class ArchiveWriter:
             return await self._twins.settle(stored, outcome)
         if not isinstance(outcome, PatientMismatch) or stored.validated.received.cleared:
             return outcome
-        if "patient-mismatch" not in self.limits.policy.hold:
+        if outcome.code not in self.limits.policy.hold:
             return outcome
         return await self._quarantine.take_stored(stored, outcome)
 

@@ -36,7 +36,7 @@ _W = 0
 CATALOGUE: dict[str, Kind] = {
     "unreadable": Kind("V1", CANNOT_UNDERSTAND, "cannot be read as DICOM: {why}", "无法按 DICOM 解析：{why}"),
     "too-large": Kind("V0", CANNOT_UNDERSTAND, "exceeds a safety limit: {why}", "超出安全限制：{why}"),
-    "truncated": Kind("V1", CANNOT_UNDERSTAND, "the file ends inside an element", "文件在数据元素中间被截断", "retry"),
+    "truncated": Kind("V1", CANNOT_UNDERSTAND, "the file ends inside an element", "文件在数据元素中间被截断"),
     "no-transfer-syntax": Kind(
         "V1", CANNOT_UNDERSTAND, "no Transfer Syntax UID in the file meta information", "文件元信息缺少传输语法 UID"
     ),
@@ -63,19 +63,21 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "sop-class-private": Kind("V2", _W, "{uid} is a vendor's private SOP class", "{uid} 是厂商私有 SOP 类"),
     "attribute-missing": Kind("V2", DOES_NOT_MATCH, "{name} is missing", "缺少 {name}"),
+    "attribute-invalid": Kind(
+        "V2", DOES_NOT_MATCH, "{name} is {value}: no image has that", "{name} 为 {value}，图像不可能如此"
+    ),
     "attribute-absent": Kind("V2", _W, "{name} is missing or empty", "{name} 缺失或为空"),
     "pixel-data-missing": Kind(
         "V3",
-        _W,  # type 1C in PS3.3 C.7.6.3: storing what there is loses nothing
-        "an image without pixel data",
-        "图像对象缺少像素数据",
+        _W,  # held, not rejected: a copy of headers alone is rare but real, and only a person can tell it from one that was cut off
+        "an image without pixel data: unless only its header was meant, it was cut off; send it whole",
+        "图像对象缺少像素数据：若非有意只发送头信息，则文件已被截断，请重新发送完整对象",
     ),
     "pixel-data-truncated": Kind(
         "V3",
         DOES_NOT_MATCH,
         "pixel data ends after {actual} of {expected} bytes",
         "像素数据被截断：{actual}/{expected} 字节",
-        "retry",
     ),
     "pixel-data-short": Kind(
         "V3",
@@ -92,6 +94,13 @@ CATALOGUE: dict[str, Kind] = {
         "{allocated} bits allocated is neither 1 nor a multiple of 8",
         "分配位数 {allocated} 既不是 1 也不是 8 的倍数",
     ),
+    "samples-mismatch": Kind(
+        "V3",
+        _W,  # stored as it is: somebody may know which of the two is wrong
+        "{photometric} has {expected} samples per pixel, the object says {actual}",
+        "{photometric} 每像素应有 {expected} 个采样，对象声明 {actual} 个",
+        "vendor",
+    ),
     "bits-inconsistent": Kind(
         "V3",
         DOES_NOT_MATCH,
@@ -105,7 +114,7 @@ CATALOGUE: dict[str, Kind] = {
         "像素数据封装方式与传输语法矛盾",
     ),
     "fragments-broken": Kind(
-        "V3", DOES_NOT_MATCH, "the pixel data's fragments are broken: {why}", "像素数据分片损坏：{why}", "retry"
+        "V3", DOES_NOT_MATCH, "the pixel data's fragments are broken: {why}", "像素数据分片损坏：{why}"
     ),
     "frames-mismatch": Kind("V3", DOES_NOT_MATCH, "frames cannot be located: {why}", "无法定位各帧：{why}"),
     "offset-table-wrong": Kind(
@@ -258,9 +267,39 @@ CATALOGUE: dict[str, Kind] = {
     "study-date-future": Kind("V4", _W, "Study Date lies in the future", "检查日期在未来", "operator"),
     "birth-date-future": Kind("V4", _W, "Patient's Birth Date lies in the future", "出生日期在未来", "operator"),
     "birth-after-study": Kind("V4", _W, "Patient's Birth Date is after Study Date", "出生日期晚于检查日期", "operator"),
-    "age-implausible": Kind("V4", _W, "the patient would be {age} years old", "按日期推算年龄为 {age} 岁", "operator"),
+    "age-implausible": Kind("V4", _W, "the patient would be {age} years old", "患者年龄为 {age} 岁", "operator"),
+    "age-invalid": Kind(
+        "V4",
+        _W,
+        "Patient's Age is no age: three digits and D, W, M or Y",
+        "患者年龄格式错误：应为三位数字加 D、W、M 或 Y",
+    ),
     "patient-mismatch": Kind(
         "V4", _W, "the study is stored for another patient", "该检查已归档在另一患者名下", "operator"
+    ),
+    "identity-differs": Kind(
+        "V4",
+        _W,
+        "{name} contradicts the person that the study is stored for",
+        "{name} 与该检查已归档的患者身份矛盾",
+        "operator",
+    ),
+    "name-differs": Kind(
+        "V4",
+        _W,
+        "Patient's Name differs from the study's, nothing else contradicts",
+        "患者姓名与该检查已归档的姓名不同，其余信息无矛盾",
+        "operator",
+    ),
+    "patient-id-shared": Kind(
+        "V4",
+        _W,
+        "another study of this Patient ID is stored for a person of other name, birth date or sex",
+        "同一患者 ID 的另一检查归档于姓名、出生日期或性别不同的患者名下",
+        "operator",
+    ),
+    "series-differs": Kind(
+        "V4", _W, "{name} differs from what the series is stored with", "{name} 与该序列已归档的内容不同", "operator"
     ),
     "order-mismatch": Kind("V4", _W, "{name} differs from the order", "{name} 与申请单不一致", "operator"),
     # V5: privacy

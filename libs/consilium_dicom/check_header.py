@@ -16,6 +16,7 @@ from consilium_dicom.uids import transfer_syntax
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _DATE = re.compile(r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
+_AGE = re.compile(rb"\d{3}[DWMY]")
 _OLD_DATE = re.compile(r"\d{4}\.\d\d\.\d\d")
 _IDENTITY_TEXTS = frozenset({0x00100010, 0x00100020})
 _MAX_AGE_YEARS = 130
@@ -72,6 +73,7 @@ def plausibility_findings(header: Header, source: Scan, today: str) -> Iterator[
     if not header.patient_id:
         yield finding("patient-id-empty", "(0010,0020)")
     yield from _dates(header, today)
+    yield from _age(source)
     yield from _charset(header)
     for tag in header.nul_tags:
         yield finding("text-nul", tag_path(tag), name=dictionary_description(tag))
@@ -103,6 +105,15 @@ def _dates(header: Header, today: str) -> Iterator[Finding]:
         yield finding("birth-after-study", "(0010,0030)")
     elif birth and study and (age := int(study[:4]) - int(birth[:4])) > _MAX_AGE_YEARS:
         yield finding("age-implausible", "(0010,0030)", age=age)
+
+
+def _age(source: Scan) -> Iterator[Finding]:
+    """Yield an age that is none, or that nobody reaches."""
+    age = source.value(0x00101010).strip(b" \0")
+    if age and not _AGE.fullmatch(age):
+        yield finding("age-invalid", "(0010,1010)")
+    elif age.endswith(b"Y") and int(age[:3]) > _MAX_AGE_YEARS:
+        yield finding("age-implausible", "(0010,1010)", age=int(age[:3]))
 
 
 def _plain(date: str) -> str:

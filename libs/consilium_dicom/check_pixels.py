@@ -17,13 +17,18 @@ from consilium_dicom.header import Header
 from consilium_dicom.scan import Scan
 from consilium_dicom.uids import transfer_syntax
 
+_SAMPLES = {
+    "MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1, "RGB": 3, "HSV": 3, "YBR_FULL": 3, "YBR_FULL_422": 3,
+    "YBR_PARTIAL_422": 3, "YBR_PARTIAL_420": 3, "YBR_ICT": 3, "YBR_RCT": 3, "ARGB": 4, "CMYK": 4,
+}  # fmt: skip
 DecodeFrames = Literal["none", "sample", "all"]
+_PROVIDER_URL = 0x00287FE0  # the pixels lie elsewhere (PS3.3 C.7.6.3: without it alone pixel data is demanded)
 
 
 def pixel_findings(source: Scan, header: Header, decode: DecodeFrames) -> Iterator[Finding]:
     """V2 and V3: yield what is wrong with the image pixel module and the pixels themselves (PS3.3 C.7.6.3)."""
     if not header.has_pixels:
-        if sop_classes.needs_pixels(header.sop_class_uid):
+        if sop_classes.needs_pixels(header.sop_class_uid) and _PROVIDER_URL not in source.elements:
             yield finding("pixel-data-missing", "(7FE0,0010)")
         return
     missing = list(_pixel_module(header))
@@ -47,12 +52,15 @@ def _pixel_module(header: Header) -> Iterator[Finding]:
         ("Samples per Pixel", "(0028,0002)", header.samples_per_pixel),
         ("Photometric Interpretation", "(0028,0004)", header.photometric),
     ):
-        if not value:
+        if value == 0:
+            yield finding("attribute-invalid", tag_path, name=name, value=value)
+        elif not value:
             yield finding("attribute-missing", tag_path, name=name)
     if header.bits_allocated and header.bits_allocated != 1 and header.bits_allocated % 8:
         yield finding("bits-allocated-odd", "(0028,0100)", allocated=header.bits_allocated)
     if header.number_of_frames is not None and header.number_of_frames < 1:
-        yield finding("attribute-missing", "(0028,0008)", name="Number of Frames")
+        yield finding("attribute-invalid", "(0028,0008)", name="Number of Frames", value=header.number_of_frames)
+    yield from _samples(header)
     if header.pixel_tag != 0x7FE00010:
         return
     stored, allocated = header.bits_stored, header.bits_allocated
@@ -64,6 +72,14 @@ def _pixel_module(header: Header) -> Iterator[Finding]:
         yield finding("high-bit-odd", "(0028,0102)")
     if header.pixel_representation is None:
         yield finding("attribute-absent", "(0028,0103)", name="Pixel Representation")
+
+
+def _samples(header: Header) -> Iterator[Finding]:
+    """Yield a number of samples that the photometric interpretation does not have (PS3.3 C.7.6.3.1.2)."""
+    expected = _SAMPLES.get(header.photometric)
+    if expected and header.samples_per_pixel and header.samples_per_pixel != expected:
+        facts = {"photometric": header.photometric, "expected": expected, "actual": header.samples_per_pixel}
+        yield finding("samples-mismatch", "(0028,0002)", **facts)
 
 
 def _native(source: Scan, header: Header) -> Iterator[Finding]:

@@ -15,11 +15,14 @@ from consilium_dicom.catalogue import (
     SYNTAX_NOT_SUPPORTED,
     Level,
 )
+from consilium_dicom.chinese import in_chinese
 
 __all__ = [
     "CANNOT_UNDERSTAND", "CATALOGUE", "DOES_NOT_MATCH", "NOT_SUPPORTED", "OUT_OF_RESOURCES", "SYNTAX_NOT_SUPPORTED", "Finding",
     "Level", "failure_reason", "finding",
 ]  # fmt: skip
+
+_REASONS = frozenset({"why", "kind"})  # facts that are words
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +45,13 @@ class Finding:
 def finding(code: str, tag_path: str = "", **facts: Any) -> Finding:
     """Return the finding of the catalogue's ``code``, its texts filled with ``facts``."""
     kind = CATALOGUE[code]
+    chinese = {name: in_chinese(said) if name in _REASONS else said for name, said in facts.items()}
     return Finding(
         level=kind.level,
         code=code,
         tag_path=tag_path,
         text_en=kind.en.format(**facts),
-        text_zh=kind.zh.format(**facts),
+        text_zh=kind.zh.format(**chinese),
         mend=kind.mend,
         fatal=kind.failure_reason != 0,
         note=kind.note,

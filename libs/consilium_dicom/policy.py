@@ -14,7 +14,15 @@ from consilium_dicom.findings import Finding
 
 Verdict = Literal["accept", "accept_with_warnings", "quarantine", "reject"]
 HELD_BY_DEFAULT = frozenset(
-    {"charset-unsafe", "birth-after-study", "birth-date-future", "patient-mismatch", "order-mismatch"}
+    {
+        "charset-unsafe",
+        "birth-after-study",
+        "birth-date-future",
+        "patient-mismatch",
+        "identity-differs",
+        "order-mismatch",
+        "pixel-data-missing",
+    }
 )
 
 

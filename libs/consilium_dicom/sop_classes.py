@@ -23,6 +23,17 @@ def _storage() -> dict[str, str]:
 STORAGE_SOP_CLASSES: dict[str, str] = _storage()
 
 
+_OTHER_IMAGES = frozenset(
+    {
+        "Segmentation Storage",
+        "Parametric Map Storage",
+        "Enhanced US Volume Storage",
+        "Ophthalmic Thickness Map Storage",
+        "Corneal Topography Map Storage",
+    }
+)
+
+
 def name_of(uid: str) -> str:
     """Return the SOP class's name, or the UID itself when the registry does not know it."""
     return STORAGE_SOP_CLASSES.get(uid, uid)
@@ -39,6 +50,6 @@ def is_private(uid: str) -> bool:
 
 
 def needs_pixels(uid: str) -> bool:
-    """Tell whether an instance of this class must hold pixel data: image storages and segmentations, RT dose aside."""
+    """Tell whether an instance of this class must hold pixel data: image storages, segmentations and maps, RT dose aside."""
     name = STORAGE_SOP_CLASSES.get(uid, "")
-    return "Image Storage" in name or name in {"Segmentation Storage", "Parametric Map Storage"}
+    return "Image Storage" in name or name in _OTHER_IMAGES

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import pytest_asyncio
+from pydantic import ValidationError
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
@@ -21,9 +22,9 @@ from consilium_archive.query import Level, PageRule, parse_query
 from consilium_archive.reader import ArchiveReader, Scope
 from consilium_archive.removal import GRACE_S, InstanceTombstoned, RemovalUnderWay, doom, remove_doomed
 from consilium_archive.retention import DEFAULT_RULES, Due, Retainer, RetentionRule
-from consilium_archive.stages import Indexed, Origin, Received, original_key
+from consilium_archive.stages import Indexed, Origin, OriginKind, Received, original_key
 from consilium_archive.storage_tables import removal, tombstone
-from consilium_archive.tables import instance, item, series, study
+from consilium_archive.tables import item, series, study
 from consilium_archive.writer import ArchiveWriter, WriterLimits, open_writer
 from consilium_core.clock import FakeClock
 from consilium_core.errors import Invalid
@@ -223,18 +224,38 @@ async def test_a_rule_may_count_from_the_study_date_but_not_for_what_has_just_co
     assert len(await all_of(retainer(any_platform, FakeClock(now + timedelta(days=31)), rule).due())) == 1
 
 
-async def test_the_defaults_keep_an_exam_15_years_and_a_raw_recording_30_days(any_platform: Platform, put: Put) -> None:
-    stored = await put()
+async def test_the_defaults_keep_everything_15_years_from_its_last_arrival(any_platform: Platform, put: Put) -> None:
+    await put()
     now = datetime.now(UTC)
     for days, expected in ((31, []), (15 * 365, []), (15 * 366 + 1, ["exam"])):
         found = await all_of(retainer(any_platform, FakeClock(now + timedelta(days=days)), *DEFAULT_RULES).due())
         assert [one.rule for one in found] == expected
-    async with any_platform.database.write() as session:
-        await session.execute(
-            update(instance).where(instance.c.sop_instance_uid == stored.sop_instance_uid).values(origin="recording")
-        )
-    found = await all_of(retainer(any_platform, FakeClock(now + timedelta(days=31)), *DEFAULT_RULES).due())
-    assert [one.rule for one in found] == ["raw-recording"]
+
+
+@pytest.mark.parametrize("origin", get_args(OriginKind))
+async def test_a_rule_fits_every_origin_that_there_is_by_its_name(
+    any_platform: Platform, writer: ArchiveWriter, clock: FakeClock, origin: OriginKind
+) -> None:
+    for kind in get_args(OriginKind):
+        await writer.store(Received("demo", ct_instance(side=8), origin=Origin(kind)))
+    rule = RetentionRule(name="one-door", days=1, origins=(origin,))
+    assert [one.instances for one in await all_of(retainer(any_platform, clock, rule).due())] == [1]
+
+
+def test_a_rule_of_an_origin_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ValidationError, match="origins"):
+        RetentionRule.model_validate({"name": "raw-recording", "days": 30, "origins": ["recording"]})
+
+
+async def test_a_run_counts_what_stays_only_for_having_come_lately(any_platform: Platform, put: Put) -> None:
+    for date in ("20100101", "20100102", "20991231"):
+        await put(StudyDate=date)
+    now, rule = datetime.now(UTC), RetentionRule(name="old", days=3650, since="study-date")
+    young, later = (retainer(any_platform, FakeClock(now + timedelta(days=days)), rule) for days in (1, 31))
+    assert (await all_of(young.due()), await young.recent(), await young.recent("other")) == ([], 2, 0)
+    assert (len(await all_of(later.due())), await later.recent()) == (2, 0)
+    ever = retainer(any_platform, FakeClock(now), RetentionRule(name="all", days=1), rule)
+    assert await ever.recent() == 0, "an earlier rule has them"
 
 
 async def test_an_instance_with_a_tombstone_is_refused_and_its_bytes_do_not_stay(

@@ -148,6 +148,21 @@ async def test_another_transfer_syntax_is_another_content_even_with_the_same_byt
             await writer.store(Received("demo", other))
 
 
+async def test_a_copy_in_another_transfer_syntax_is_not_sent_back_for_a_new_uid(writer: ArchiveWriter) -> None:
+    uids = {"SOPInstanceUID": new_uid(), "StudyInstanceUID": new_uid(), "SeriesInstanceUID": new_uid()}
+    plain = ct_instance(side=8, **uids)
+    await writer.store(Received("demo", plain))
+    with pytest.raises(InstanceConflict, match="nothing to do") as same:
+        await writer.store(Received("demo", deflated(plain)))
+    assert DEFLATED in same.value.detail
+    with pytest.raises(InstanceConflict, match="one UID for two objects"):
+        await writer.store(Received("demo", deflated(ct_instance(side=9, **uids))))
+    with pytest.raises(InstanceConflict, match="A changed copy") as other:
+        await writer.store(Received("demo", ct_instance(side=8, seed=5, **uids)))
+    for refusal in (same, other):
+        assert "new UID" not in refusal.value.detail
+
+
 async def test_data_sets_of_another_length_are_told_apart_without_reading(any_platform: Platform) -> None:
     """Also where the files are of one length because the other's meta group is longer by as much as its data set is shorter."""
     uid = new_uid()

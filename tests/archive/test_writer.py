@@ -23,7 +23,7 @@ from consilium_archive.stages import Indexed, Origin, Received, Stored
 from consilium_archive.tables import instance
 from consilium_archive.writer import ArchiveWriter, WriterLimits, open_writer
 from consilium_core.ids import new_uid
-from consilium_dicom.policy import STORE_ALL
+from consilium_dicom.policy import DEFAULT_POLICY, STORE_ALL, Policy
 from consilium_platform.outbox import outbox
 from consilium_platform.platform import Platform
 from consilium_testkit.instances import ct_instance, uids_of
@@ -152,12 +152,12 @@ async def test_a_study_without_a_patient_id_takes_the_first_one_that_is_named_an
     async def send(**patient: str) -> Indexed:
         return await writer.store(Received("demo", ct_instance(side=8, StudyInstanceUID=study, **patient)))
 
-    await send(PatientID="", PatientName="Unknown", StudyDescription="Trauma")
+    await send(PatientID="", PatientName="Unknown", PatientSex="", StudyDescription="Trauma")
     await send(PatientID="P2", PatientName="Li^Na", PatientSex="F", StudyDescription="Second")
     for other in ("P3", "P1"):
         with pytest.raises(InstanceHeld):
             await send(PatientID=other)
-    await send(PatientID="")
+    await send(PatientID="", PatientName="Li Na", PatientSex="O")
     [found] = await studies_of(reader)
     assert found["00201208"]["Value"] == [3]
     assert (found["00100020"]["Value"], found["00100040"]["Value"]) == (["P2"], ["F"])
@@ -167,6 +167,22 @@ async def test_a_study_without_a_patient_id_takes_the_first_one_that_is_named_an
     for key, value in (("PatientID", "P2"), ("PatientName", "Li*"), ("StudyDescription", "Trauma")):
         page = await reader.search("demo", parse_query(Level.STUDY, [(key, value)], PageRule()), Scope(), "")
         assert page.total == 1
+
+
+async def test_an_image_without_pixel_data_is_held_or_stored_as_the_policy_says(
+    any_platform: Platform, writer: ArchiveWriter, reader: ArchiveReader
+) -> None:
+    whole = ct_instance(side=8)
+    cut = whole[: whole.index(b"\xe0\x7f\x10\x00OW")]
+    with pytest.raises(InstanceHeld) as held:
+        await writer.store(Received("demo", cut))
+    assert "pixel-data-missing" in [one["code"] for one in held.value.findings]
+    assert (await writer.store(Received("demo", whole))).fresh, "sent again, whole"
+    headers = WriterLimits(policy=Policy(DEFAULT_POLICY.hold - {"pixel-data-missing"}))
+    other = ct_instance(side=8)
+    async with open_writer(any_platform.database, any_platform.blobs, any_platform.outbox, headers) as migration:
+        stored = await migration.store(Received("demo", other[: other.index(b"\xe0\x7f\x10\x00OW")]))
+    assert [one.code for one in stored.warnings] == ["pixel-data-missing"]
 
 
 async def swept(platform: Platform) -> list[str]:

@@ -54,6 +54,22 @@ def test_a_folder_becomes_new_files_and_a_report_without_values(folder: Path, tm
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 
+def test_two_inputs_of_one_uid_fail_the_second_alone_and_the_report_names_both(folder: Path, tmp_path: Path) -> None:
+    """As in the public samples: one image, kept twice in two encodings of its text."""
+    twin = pydicom.dcmread(folder / "CITIZEN JAN" / "ct.dcm")
+    twin.SliceThickness = "7"
+    twin.save_as(folder / "CITIZEN JAN" / "dt.dcm")
+    code, said = run(folder, tmp_path / "out")
+    assert code == 1
+    assert "2 failed" in said
+    files = json.loads((tmp_path / "out" / "report.json").read_text())["files"]
+    [first] = [line["number"] for line in files if line["state"] != "failed" and "file" in line][:1]
+    [clash] = [line for line in files if line["state"] == "failed" and "file" in line]
+    assert (clash["number"], clash["why"]) == (first + 1, f"number {first} has the same UIDs and other content")
+    assert {line["number"] for line in files} == {1, 2, 3, 4, 5}
+    assert len(list((tmp_path / "out").rglob("*.dcm"))) == 2
+
+
 def test_the_same_key_makes_the_same_files_and_another_never_replaces_them(
     folder: Path, tmp_path: Path, bundled: Callable[[str], bytes]
 ) -> None:
@@ -62,8 +78,11 @@ def test_the_same_key_makes_the_same_files_and_another_never_replaces_them(
     names = sorted((tmp_path / "out").rglob("*.dcm"))
     assert run(one, tmp_path / "out")[0] == first
     assert sorted((tmp_path / "out").rglob("*.dcm")) == names
-    with pytest.raises(NotDeidentifiable, match="other content"):
-        run(one, tmp_path / "out", "--options", "retain-patient")
+    before = names[0].read_bytes()
+    assert run(one, tmp_path / "out", "--options", "retain-patient")[0] == 1
+    [line] = json.loads((tmp_path / "out" / "report.json").read_text())["files"]
+    assert (line["state"], line["why"]) == ("failed", "OUT has another file of these UIDs")
+    assert names[0].read_bytes() == before
     (tmp_path / "short.key").write_bytes(b"short")
     with pytest.raises(NotDeidentifiable, match="no key"):
         run(one, tmp_path / "out2", "--key", tmp_path / "short.key")

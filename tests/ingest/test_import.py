@@ -15,9 +15,11 @@ import pytest
 from consilium.import_server import ServerAway, StoreThere, requests
 from consilium.import_work import Ask, run_import_command
 from consilium.up import FolderTaken, hold_folder
+from consilium_archive.identity import Person
 from consilium_archive.stages import Indexed
 from consilium_archive.writer import open_writer
 from consilium_core.errors import Unauthenticated
+from consilium_core.ids import new_uid
 from consilium_core.roles import Role
 from consilium_ingest.importing.here import StoreHere
 from consilium_ingest.importing.journal import digest, open_journal
@@ -133,7 +135,7 @@ def test_an_import_is_previewed_stored_and_known_again(
 
 def test_what_is_refused_is_named_with_codes_and_who_can_mend_it(data: Path, tmp_path: Path, capsys: Capture) -> None:
     files_below(tmp_path / "in", 1)
-    (tmp_path / "in" / "short").write_bytes(ct_instance(side=64)[:-100])
+    (tmp_path / "in" / "short").write_bytes(ct_instance(side=64, PatientID="")[:-100])
     (tmp_path / "in" / "future").write_bytes(ct_instance(side=16, PatientBirthDate="29990101"))
     report = tmp_path / "report.json"
     for preview in (True, False):
@@ -141,13 +143,28 @@ def test_what_is_refused_is_named_with_codes_and_who_can_mend_it(data: Path, tmp
         assert (status, said["counts"]["stored"], said["counts"]["refused"], said["counts"]["held"]) == (1, 1, 1, 1)
         refused = {Path(one["file"]).name: one for one in said["not_in"]}
         [finding, *_] = refused["short"]["findings"]
-        assert (finding["code"], finding["mend"], bool(finding["text_zh"])) == ("pixel-data-truncated", "retry", True)
+        assert (finding["code"], finding["mend"], bool(finding["text_zh"])) == ("pixel-data-truncated", "caller", True)
         assert "birth-date-future" in [one["code"] for one in refused["future"]["findings"]]
         printed = capsys.readouterr().out
         assert f"refused: {tmp_path / 'in' / 'short'}" in printed
-        assert "mended by: retry" in printed
+        assert "mended by: caller]" in printed, "not by whoever could mend what only warns"
+        assert (refused["short"]["mend"], refused["future"]["mend"]) == ("caller", "operator")
     status, _ = run([tmp_path / "work-nothing", tmp_path / "in"][1:], data, report, as_json=True)
     assert json.loads(capsys.readouterr().out)["counts"]["already"] == 1
+
+
+def test_a_preview_holds_another_person_of_a_study_as_the_import_does(data: Path, tmp_path: Path) -> None:
+    study = new_uid()
+    people = ({}, {"PatientName": "Wang^Da"}, {"PatientSex": "F"}, {"PatientID": "P2"})
+    (tmp_path / "in").mkdir()
+    for number, person in enumerate(people):
+        file = tmp_path / "in" / str(number)
+        file.write_bytes(ct_instance(side=16, StudyInstanceUID=study, InstanceNumber=number, **person))
+    for preview in (True, False, True):
+        _, said = run([tmp_path / "in"], data, tmp_path / "report.json", preview=preview)
+        held = {Path(one["file"]).name: one["findings"][0]["code"] for one in said["not_in"] if one["ending"] == "held"}
+        assert held == {"2": "identity-differs", "3": "patient-mismatch"}
+        assert said["warnings"].get("name-differs", 0) == (1 if said["counts"]["stored"] else 0)
 
 
 def test_a_folder_on_which_a_server_runs_is_left_alone(data: Path, tmp_path: Path) -> None:
@@ -241,7 +258,8 @@ async def test_a_server_answers_for_each_file(client: httpx2.AsyncClient, door: 
     assert told["c-held"].findings[0]["mend"] == "operator"
     uids = [uids_of(file)[2] for file in made.values()]
     assert set(await there.instances(uids)) == set(uids)
-    assert dict(await there.patients([uids_of(first)[0]])) == {uids_of(first)[0]: "P1"}
+    person = Person("P1", "", "Wang^Xiaodong=王^小东", "19600203", "M")
+    assert dict(await there.patients([uids_of(first)[0]])) == {uids_of(first)[0]: person}
 
 
 def test_requests_are_bounded_and_hold_no_instance_twice() -> None:

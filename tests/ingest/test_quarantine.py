@@ -199,6 +199,43 @@ async def test_another_patient_in_a_study_is_held_beside_the_archived_one_and_re
     assert len(await instances(client, study)) == 2
 
 
+async def test_another_person_under_the_patient_id_of_a_study_is_held_until_the_desk_decides(
+    client: httpx2.AsyncClient, second: httpx2.AsyncClient
+) -> None:
+    study = new_uid()
+    await store(client, ct_instance(side=16, StudyInstanceUID=study))
+    other = {"PatientName": "Zhao^Yun", "PatientBirthDate": "19990101", "PatientSex": "F"}
+    files = [ct_instance(side=16, StudyInstanceUID=study, **other) for _ in range(2)]
+    reply = await store(client, files[0])
+    [failed] = reply.json()["00081198"]["Value"]
+    assert failed["00091002"]["Value"][:2] == ["instance-held", "identity-differs"]
+    entry = await look(client, await held_id(client))
+    assert entry["reasons"] == ["identity-differs"]
+    change = {"version": 1, "reason": "the list was not changed", "birth_date": "19600203", "sex": "M"}
+    proposed = (await client.post(f"{BASE}/{entry['id']}/identity", json=change)).json()["proposal"]
+    assert {one["code"] for one in proposed["difference"]["mended"]} == {"identity-differs"}
+    assert ([one["code"] for one in proposed["difference"]["new"]], proposed["verdict"]) == (
+        ["name-differs"],
+        "accept",
+    )
+    done = await second.post(f"{BASE}/{entry['id']}/release", json={"version": 2, "reason": "yes"})
+    assert (done.status_code, done.json()["corrected"]) == (200, True)
+    await store(client, files[1])
+    as_it_is = {"version": 1, "reason": "the study had it wrong"}
+    assert (await client.post(f"{BASE}/{await held_id(client)}/release", json=as_it_is)).status_code == 200
+    assert len(await instances(client, study)) == 3
+    assert (await store(client, files[1])).status_code == 200
+
+
+async def test_a_name_that_differs_alone_is_stored_and_its_sender_warned(client: httpx2.AsyncClient) -> None:
+    study = new_uid()
+    await store(client, ct_instance(side=16, StudyInstanceUID=study))
+    reply = await store(client, ct_instance(side=16, StudyInstanceUID=study, PatientName="Zhang^Xiaodong"))
+    assert reply.status_code == 200
+    [stored] = reply.json()["00081199"]["Value"]
+    assert "name-differs" in stored["00091002"]["Value"]
+
+
 async def test_text_of_an_unknown_character_set_is_held_until_a_person_names_it(
     client: httpx2.AsyncClient, second: httpx2.AsyncClient
 ) -> None:
@@ -282,6 +319,14 @@ async def test_a_rejected_object_is_refused_with_the_reason_for_ever(client: htt
     assert "a test phantom" in failed["00091001"]["Value"][0]
     assert (await client.get(BASE)).json()["items"] == []
     assert len((await client.get(BASE, params={"state": "rejected"})).json()["items"]) == 1
+
+
+async def test_a_reason_may_be_two_chinese_characters_but_not_one_letter(client: httpx2.AsyncClient) -> None:
+    await store(client, unborn())
+    entry_id = await held_id(client)
+    for reason, status in (("x", 422), (" 误 ", 422), ("误传", 200)):
+        reply = await client.post(f"{BASE}/{entry_id}/reject", json={"version": 1, "reason": reason})
+        assert reply.status_code == status, reason
 
 
 async def test_a_withdrawn_proposal_and_a_stale_look_change_nothing(client: httpx2.AsyncClient) -> None:

@@ -75,6 +75,7 @@ async def test_a_hold_that_does_not_say_what_and_why_is_refused(
 ) -> None:
     assert (await client.post(HOLDS, json=body)).status_code == 422
     assert (await client.post(HOLDS, json={"study_uid": new_uid(), "reason": "not there"})).status_code == 404
+    assert (await client.post(HOLDS, json={"patient_id": "P1", "reason": "诉讼"})).status_code == 201
 
 
 async def test_a_removed_instance_leaves_a_tombstone_and_is_refused_when_it_is_sent_again(

@@ -151,7 +151,7 @@ def test_into_a_server_killed_and_gone_on_with(tmp_path: Path, files: dict[str, 
         assert refused.returncode == 1
         assert "pixel-data-truncated" in refused.stdout
         [one] = json.loads((tmp_path / "report.json").read_text())["not_in"]
-        assert (one["ending"], next(found["mend"] for found in one["findings"])) == ("refused", "retry")
+        assert (one["ending"], next(found["mend"] for found in one["findings"])) == ("refused", "caller")
         wrong = subprocess.run(
             command,
             env=environment | {"CONSILIUM_TOKEN": "no token"},

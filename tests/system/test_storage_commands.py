@@ -101,7 +101,9 @@ def test_a_drill_without_a_second_place_says_so(data: Path, monkeypatch: pytest.
         storage_work.run_drill(storage_work.DrillAsk("demo"), data, as_json=False)
 
 
-def test_retain_lists_and_with_apply_removes_in_the_name_of_who_called_it(data: Path, capsys: Capture) -> None:
+def test_retain_lists_and_with_apply_removes_in_the_name_of_who_called_it(
+    data: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fill(data, 2)
     assert storage_work.run_retain("", data, apply=False, as_json=False) == 0
     assert capsys.readouterr().out == "0 instances to remove (--apply does it), 0 studies held.\n"
@@ -119,6 +121,11 @@ def test_retain_lists_and_with_apply_removes_in_the_name_of_who_called_it(data: 
 
     entries = within(data, trail)
     assert len(entries) == 2
+    fill(data, 1)
+    rules = '[{"name":"old","days":1,"since":"study-date"}]'
+    monkeypatch.setenv("CONSILIUM_INGEST_STORAGE_RETENTION", rules)
+    storage_work.run_retain("", data, apply=False, as_json=False)
+    assert "1 studies are past their rule by study date, but stay" in capsys.readouterr().out
     assert entries[0]["actor"].startswith("command line of ")
     storage_work.print_status("demo", data)
     assert printed(capsys)["removals_under_way"] == 2

@@ -20,6 +20,7 @@ FOR_PROGRAMS = {
     "events-disordered",
     "foreign-site",
     "ice-restart-unsupported",
+    "identity-differs",
     "instance-conflict",
     "instance-doubtful",
     "instance-mismatch",

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from consilium_archive.errors import InstanceDoubtful, InstanceHeld, InstanceRejected
 from consilium_archive.stages import Indexed
 from consilium_core.errors import ConsiliumError, Exhausted, Unavailable
+from consilium_dicom.catalogue import CATALOGUE
 
 Ending = Literal["stored", "already", "resumed", "held", "refused", "failed"]
 """``resumed``: a run before had stored it. ``held``: in quarantine. ``failed``: not judged, the archive did not answer."""
@@ -49,7 +50,21 @@ def outcome_of(name: str, size_bytes: int, sha256: str, answer: Answer) -> Outco
         ending = "held"
     elif isinstance(answer, Exhausted | Unavailable):
         ending = "failed"
-    return Outcome(name, ending, size_bytes, sha256, uid, answer.code, answer.detail, answer.mend, findings)
+    return Outcome(name, ending, size_bytes, sha256, uid, answer.code, answer.detail, _mend(answer), findings)
+
+
+def _mend(answer: ConsiliumError) -> str:
+    """Return who can mend what kept a file out: of a refusal whoever the findings that reject name, not those that only warn."""
+    if isinstance(answer, InstanceHeld | InstanceDoubtful):
+        return InstanceHeld.mend
+    if not isinstance(answer, InstanceRejected):
+        return answer.mend
+    named = {str(one["mend"]): None for one in answer.findings if "mend" in one and _rejects(str(one["code"]))}
+    return ", ".join(named) or answer.mend
+
+
+def _rejects(code: str) -> bool:
+    return code in CATALOGUE and CATALOGUE[code].failure_reason != 0
 
 
 @dataclass

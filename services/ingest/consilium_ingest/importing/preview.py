@@ -16,12 +16,14 @@ from typing import Any, Protocol
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from consilium_archive.errors import PatientMismatch
+from consilium_archive.errors import InstanceDoubtful, PatientMismatch
+from consilium_archive.identity import Person, differences
 from consilium_archive.index import conflict, stored_already
-from consilium_archive.prepare import prepare
-from consilium_archive.stages import Indexed, Received, Validated
+from consilium_archive.prepare import finding_json, prepare
+from consilium_archive.stages import Indexed, Received, Validated, Warned
 from consilium_archive.tables import study
 from consilium_core.errors import ConsiliumError
+from consilium_dicom.findings import Finding, finding
 from consilium_dicom.policy import Policy
 from consilium_dicom.validate import DecodeFrames
 from consilium_ingest.errors import ObjectTooLarge
@@ -36,8 +38,8 @@ class Known(Protocol):
     async def instances(self, uids: Sequence[str]) -> Mapping[str, str]:
         """Return the SHA-256 of those instances that are there, "" where it is not said."""
 
-    async def patients(self, study_uids: Sequence[str]) -> Mapping[str, str]:
-        """Return the Patient ID of those studies that are there."""
+    async def patients(self, study_uids: Sequence[str]) -> Mapping[str, Person]:
+        """Return the person of those studies that are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,12 @@ class KnownHere:
         rows = await self.database.query(partial(stored_already, tenant=self.tenant, uids=list(uids)))
         return {uid: str(row.sha256) for (_, uid), row in rows.items()}
 
-    async def patients(self, study_uids: Sequence[str]) -> Mapping[str, str]:
+    async def patients(self, study_uids: Sequence[str]) -> Mapping[str, Person]:
         """Return whose the indexed studies are."""
 
-        def read(session: Session) -> dict[str, str]:
+        def read(session: Session) -> dict[str, Person]:
             mine = (study.c.tenant_id == self.tenant, study.c.study_uid.in_(list(study_uids)))
-            return {row.study_uid: row.patient_id for row in session.execute(select(study).where(*mine))}
+            return {row.study_uid: Person.read(row._asdict()) for row in session.execute(select(study).where(*mine))}
 
         return await self.database.query(read)
 
@@ -105,7 +107,7 @@ class Preview:
         self.studies: dict[str, Study] = {}
         self._judging = judging
         self._known = known
-        self._patients: dict[str, str] = {}  # Study Instance UID -> Patient ID, of this import
+        self._patients: dict[str, Person] = {}  # by Study Instance UID, of this import
         self._seen: dict[str, str] = {}  # SOP Instance UID -> SHA-256, of this import
 
     async def store(self, batch: Sequence[Found]) -> list[Answer]:
@@ -135,9 +137,9 @@ class Preview:
         except OSError as problem:
             return unreadable(problem)
 
-    def _answer(self, valid: Validated, there: dict[str, str], owners: dict[str, str]) -> Answer:
+    def _answer(self, valid: Validated, there: dict[str, str], owners: dict[str, Person]) -> Answer:
         header = valid.header
-        uid, mine = header.sop_instance_uid, header.patient_id[:128]
+        uid, mine = header.sop_instance_uid, Person.of(header)
         known = uid in there or uid in self._seen
         before = self._seen.setdefault(uid, valid.sha256)
         series = self._series(valid)
@@ -145,16 +147,35 @@ class Preview:
             series.not_taken += 1
             return conflict(uid)
         owner = owners.get(header.study_uid) or self._patients.setdefault(header.study_uid, mine)
-        if not known and mine and owner and mine != owner:
+        against = () if known else differences(owner, mine)
+        refusal = None if known else self._refusal(owner, mine, uid, against)
+        if refusal is not None:
             series.not_taken += 1
-            return PatientMismatch("The study is another patient's.", sop_instance_uid=uid)
+            return refusal
         series.instances += 1
         series.size_bytes += valid.size_bytes
         series.already += known
         return Indexed(
             header.study_uid, header.series_uid, uid, header.sop_class_uid, header.patient_id, valid.sha256,
-            valid.size_bytes, datetime.now(UTC), not known, valid.warnings,
+            valid.size_bytes, datetime.now(UTC), not known,
+            (*valid.warnings, *(Warned(one.code, one.text_en) for one in against)),
         )  # fmt: skip
+
+    def _refusal(self, owner: Person, mine: Person, uid: str, against: Sequence[Finding]) -> ConsiliumError | None:
+        """Return what keeps an object out of the study of another person: held if the policy says so."""
+        hold = self._judging.policy.hold
+        held = [one for one in against if one.code in hold]
+        if mine.patient_id and owner.patient_id and mine.patient_id != owner.patient_id:
+            if "patient-mismatch" not in hold:
+                return PatientMismatch("The study is another patient's.", sop_instance_uid=uid)
+            held = [finding("patient-mismatch", "(0010,0020)"), *against]
+        if not held:
+            return None
+        said = [finding_json(one) for one in held]
+        reasons = list(dict.fromkeys(one.code for one in held))
+        return InstanceDoubtful(
+            "A person must look first: the study is another's.", reasons, said, sop_instance_uid=uid
+        )
 
     def _series(self, valid: Validated) -> Series:
         header = valid.header

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from consilium_archive.identity import Person, differences
 from consilium_archive.prepare import finding_json
 from consilium_archive.quarantine import HELD, REJECTED, RELEASED
 from consilium_archive.stages import Indexed, Received
@@ -179,10 +180,14 @@ def _judged(data: bytes, policy: Policy, archived: Archived | None) -> tuple[lis
     run = validate(data, known=Circumstances(today=today, policy=policy))
     header = run.header or read_header(data)
     found, verdict = list(run.findings), str(run.verdict)
-    theirs = archived.identity["patient_id"] if archived is not None and archived.same_study else ""
-    if theirs and header.patient_id and header.patient_id[:128] != theirs:
-        found.insert(0, finding("patient-mismatch", "(0010,0020)"))
-        verdict = "quarantine" if verdict != "reject" else verdict
+    if archived is not None and archived.same_study:
+        theirs, mine = Person.read(archived.identity), Person.of(header)
+        against = list(differences(theirs, mine))
+        if theirs.patient_id and mine.patient_id and mine.patient_id != theirs.patient_id:
+            against.insert(0, finding("patient-mismatch", "(0010,0020)"))
+        found[:0] = against
+        holds = any(one.code == "patient-mismatch" or one.code in policy.hold for one in against)
+        verdict = "quarantine" if holds and verdict != "reject" else verdict
     shown = {"patient_id": header.patient_id, "patient_name": str(header.patient_name)}
     return [finding_json(one) for one in found], verdict, shown
 

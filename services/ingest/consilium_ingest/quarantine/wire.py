@@ -12,7 +12,7 @@ from consilium_dicom.amend import Correction
 from consilium_ingest.quarantine.desk import Compared, difference
 from consilium_ingest.quarantine.rows import Archived, Entry
 
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=500)]
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=500)]
 Text64 = Annotated[str, StringConstraints(max_length=64, pattern=r"^[^\\\x00-\x1f\x7f]*$")]
 Name = Annotated[str, StringConstraints(max_length=194, pattern=r"^[^\\\x00-\x1f\x7f]*$")]
 Date = Annotated[str, StringConstraints(pattern=r"^([12]\d{3}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01]))?$")]

@@ -18,7 +18,7 @@ class StorageSettings(RoomSettings):
 
     retention: tuple[RetentionRule, ...] = Field(
         default=DEFAULT_RULES,
-        description="Rules as JSON, the first that fits an instance decides; default: raw recordings 30 d, exams 15 y.",
+        description="Rules as JSON, the first that fits an instance decides; default: everything 15 y from its last arrival.",
     )
     resend: Literal["refuse", "accept"] = Field(
         default="refuse", description="What happens to an instance that retention removed and that is sent again."
