@@ -7,7 +7,7 @@ second one. What the first place has lost is marked as damage for the scrubber i
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -34,8 +34,11 @@ class Proof:
     def __init__(self, database: Database, blobs: BlobStore) -> None:
         self._database = database
         self._blobs = blobs
-        self._first = first_place(blobs)
         self._marking: set[str] = set()
+
+    @cached_property
+    def _first(self) -> BlobStore:
+        return first_place(self._blobs)
 
     async def read(self, place: Place, read: Callable[[BlobStore], Awaitable[bytes]], length: int) -> bytes:
         """Return what ``read`` gives in its full length; raise OriginalDamaged, or of a derivative BlobNotFound."""

@@ -61,7 +61,7 @@ async def test_the_jobs_come_to_a_good_end_as_they_are_rendered(
         )
         assert done.returncode == 0, f"{component}: {done.stdout}{done.stderr}"
         said[component] = done.stdout
-    assert said["scrub"].startswith("1 originals, ")
+    assert said["scrub"].startswith("1 originals and held objects, ")
     assert said["reconcile"].startswith("first: 1 rows, 1 objects: 0 missing")
     assert said["retain"] == "0 instances to remove (--apply does it), 0 studies held.\n"
 
