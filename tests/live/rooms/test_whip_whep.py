@@ -97,6 +97,25 @@ async def test_two_publications_at_once_leave_one(live: LiveService) -> None:
     assert len(live.plane.sessions) == 1
 
 
+async def test_a_room_that_nobody_is_in_is_not_forgotten_while_a_publisher_is_answered(
+    live: LiveService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await live.open_room()
+    publish = live.plane.publish
+
+    async def slow(*args: Any, **facts: Any) -> Any:
+        await until(lambda: not live.context.halls.is_dirty("demo"), "nothing to look at")
+        tick(live.context)
+        return await publish(*args, **facts)
+
+    monkeypatch.setattr(live.plane, "publish", slow)
+    assert (await live.whip()).status_code == 201
+    hall = live.context.halls.get("demo")
+    assert hall is not None
+    assert list(hall.tracks) == ["demo-h264"]
+    assert hall.arriving == 0
+
+
 async def test_nothing_is_published_into_or_seen_in_a_room_that_ends_meanwhile(
     live: LiveService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

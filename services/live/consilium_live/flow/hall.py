@@ -96,6 +96,7 @@ class Hall:
         self.frame_maps: dict[str, FrameMapWire] = {}
         self.second = SecondEncode()
         self.publishing = asyncio.Lock()
+        self.arriving = 0  # publishers whose offer is being answered: their tracks will be this hall's
         self.over = False  # the room has ended: forget it when the last one is out
         self.announced: tuple[str, bool, int] | None = None
         self._changed = asyncio.Event()
@@ -127,7 +128,11 @@ class Hall:
     @property
     def empty(self) -> bool:
         """Say whether nothing would be lost with it."""
-        return not self.seats and (self.over or not (self.tracks or self.chat or self.board.alive_count))
+        return (
+            not self.seats
+            and not self.arriving
+            and (self.over or not (self.tracks or self.chat or self.board.alive_count))
+        )
 
     def sorted_tracks(self) -> list[RoomTrack]:
         """Return the tracks in the order in which clients choose."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from consilium_core.errors import ConsiliumError, Invalid
 from consilium_core.ids import new_ulid
 from consilium_core.roles import Principal
@@ -37,7 +40,7 @@ async def publish(context: LiveContext, principal: Principal, room_id: str, sdp:
     if not wanted:
         raise Invalid("The offer sends nothing that this service forwards (H.264, VP8, opus).")
     hall = context.halls.open(room.id, room.tenant)
-    async with hall.publishing:
+    async with _arriving(hall), hall.publishing:
         if principal.kind != "site":
             context.resources.check_owner(room.tenant, principal.subject, context.settings.max_sessions_per_person)
         room = await admit_publisher(context, principal, room_id)  # it may have ended or paused while we waited
@@ -61,6 +64,16 @@ async def publish(context: LiveContext, principal: Principal, room_id: str, sdp:
     )
     look_at_second_encode(context, hall)
     return resource, done.answer_sdp
+
+
+@asynccontextmanager
+async def _arriving(hall: Hall) -> AsyncIterator[None]:
+    """Keep the hall, empty as it may be, while an offer is answered: forgotten meanwhile, the picture would arrive where nobody looks."""
+    hall.arriving += 1
+    try:
+        yield
+    finally:
+        hall.arriving -= 1
 
 
 async def _replace(context: LiveContext, hall: Hall, track_ids: set[str]) -> set[str]:
