@@ -18,7 +18,16 @@ from consilium_archive.damage import Kind, mark_damage
 from consilium_archive.errors import NotArchived, OriginalDamaged
 from consilium_archive.tables import instance
 from consilium_core.errors import Exhausted, NotFound, Unavailable
-from consilium_platform.blobs import BlobDamaged, BlobNotFound, BlobStore, first_place, is_whole, read_checked
+from consilium_platform.blobs import (
+    BlobDamaged,
+    BlobNotFound,
+    BlobStore,
+    check_whole,
+    checked,
+    first_place,
+    is_whole,
+    read_checked,
+)
 from consilium_platform.sql import Database
 
 if TYPE_CHECKING:
@@ -44,21 +53,13 @@ class Proof:
         """Return what ``read`` gives in its full length; raise OriginalDamaged, or of a derivative BlobNotFound."""
 
         async def work(store: BlobStore) -> bytes:
-            data = await read(store)
-            if len(data) != length:
-                raise BlobDamaged("The object in the store is not as long as it was stored.")
-            return data
+            return checked(await read(store), length)
 
         return await self._checked(place, work)
 
     async def sure(self, place: Place) -> None:
         """Raise OriginalDamaged unless a place has the object in its whole length."""
-
-        async def work(store: BlobStore) -> None:
-            if await store.size(place.key) != place.size_bytes:
-                raise BlobDamaged("The object in the store is not as long as it was stored.")
-
-        await self._checked(place, work)
+        await self._checked(place, lambda store: check_whole(store, place.key, place.size_bytes))
 
     async def _checked(self, place: Place, work: Callable[[BlobStore], Awaitable[T]]) -> T:
         if not place.is_original:

@@ -27,7 +27,7 @@ from consilium_archive.stages import original_key
 from consilium_archive.storage_tables import damage
 from consilium_archive.tables import instance, study
 from consilium_dicom.frames import FrameIndex
-from consilium_platform.blobs import BlobStore, GetsHere
+from consilium_platform.blobs import BlobStore, GetsHere, checked
 from consilium_platform.hot import Hot
 from consilium_platform.sql import Database
 
@@ -185,8 +185,18 @@ class ArchiveReader:
         return await self._proof.read(place, lambda store: store.get(place.key), place.size_bytes)
 
     def here(self, place: Place) -> Callable[[], bytes] | None:
-        """Return what reads the whole original in the calling thread, which must not be the loop's; None: this store can't."""
-        return partial(self._blobs.get_here, place.key) if isinstance(self._blobs, GetsHere) else None
+        """Return what reads the whole original in the calling thread, which must not be the loop's; None: this store can't.
+
+        It raises BlobNotFound for what is missing or short: ``original`` then says what of it, and remembers it.
+        """
+        blobs = self._blobs
+        if place.first_damage or not isinstance(blobs, GetsHere):
+            return None
+
+        def read() -> bytes:
+            return checked(blobs.get_here(place.key), place.size_bytes)
+
+        return read
 
     async def original_range(self, place: Place, start: int, length: int) -> bytes:
         """Return a part of the original, never a shorter one (but at the end); raise OriginalDamaged."""

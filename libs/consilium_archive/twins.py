@@ -30,7 +30,7 @@ from consilium_archive.tables import instance
 from consilium_core.errors import ConsiliumError, Mend, Unavailable
 from consilium_dicom.errors import DicomUnreadable
 from consilium_dicom.scan import dataset_offset
-from consilium_platform.blobs import BlobDamaged, BlobNotFound, BlobStore, read_checked
+from consilium_platform.blobs import BlobDamaged, BlobNotFound, BlobStore, check_whole, read_checked
 from consilium_platform.sql import Database
 
 log = structlog.get_logger()
@@ -154,8 +154,7 @@ class Twins:
         key = original_key(mine.valid.received.tenant, row.sha256)
 
         async def whole(store: BlobStore) -> BlobStore:
-            if await store.size(key) != row.size_bytes:
-                raise BlobDamaged("The object in the store is not as long as it was stored.")
+            await check_whole(store, key, row.size_bytes)
             return store
 
         try:

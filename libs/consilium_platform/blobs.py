@@ -155,6 +155,23 @@ async def is_whole(store: BlobStore, key: str, size_bytes: int) -> bool:
         return False
 
 
+async def check_whole(store: BlobStore, key: str, size_bytes: int) -> None:
+    """Raise BlobDamaged, or BlobNotFound, unless ``is_whole``."""
+    if await store.size(key) != size_bytes:
+        raise _short()
+
+
+def checked(data: bytes, size_bytes: int) -> bytes:
+    """Return what was read; raise BlobDamaged unless it is as long as it should be."""
+    if len(data) != size_bytes:
+        raise _short()
+    return data
+
+
+def _short() -> BlobDamaged:
+    return BlobDamaged("The object in the store is not as long as it was stored.")
+
+
 @runtime_checkable
 class PutsHere(Protocol):
     """A store that can also put in the calling thread: whoever is in a worker thread already saves a hand-over."""

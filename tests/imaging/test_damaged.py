@@ -149,6 +149,22 @@ async def test_nothing_is_drawn_or_recoded_from_what_is_left(archive: Archive, l
     assert (await archive.client.get(f"{path}/frames/2/rendered")).status_code == 200
 
 
+@pytest.mark.parametrize("lost", [0, 1000, -2000, None], ids=["empty", "the head", "the end", "all"])
+async def test_a_small_still_of_a_single_place_is_not_drawn_from_what_is_left(
+    any_platform: Platform, client: httpx2.AsyncClient, lost: int | None
+) -> None:
+    """Where the store can be read in the drawing thread itself, nothing is taken on trust either."""
+    file, blobs = ct_instance(side=64), any_platform.blobs
+    [path] = await store(client, file)
+    [key] = await blobs.list("originals/")
+    await (blobs.delete(key) if lost is None else blobs.put(key, file[:lost]))
+    for suffix, accept in (("/rendered", "image/jpeg"), ("/thumbnail", "image/jpeg"), ("/frames/1", "image/jls")):
+        assert is_told(await client.get(path + suffix, headers={"Accept": accept})), suffix
+    async with any_platform.database.read() as session:
+        rows = (await session.execute(select(damage))).all()
+    assert [(row.place, row.kind) for row in rows] == [("first", "missing" if lost is None else "corrupt")]
+
+
 async def test_bytes_that_are_known_to_be_wrong_are_not_read_first_nor_at_all(archive: Archive) -> None:
     file = cine()
     [path] = await store(archive.client, file)

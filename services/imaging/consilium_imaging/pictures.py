@@ -23,6 +23,7 @@ from consilium_dicom.scan import scan
 from consilium_dicom.transcode import frame_as
 from consilium_imaging.caches import ByteCache
 from consilium_imaging.workers import Workers
+from consilium_platform.blobs import BlobNotFound
 
 _WHOLE_BELOW_BYTES = 4 << 20
 _CONTEXTS = 256
@@ -124,7 +125,13 @@ class Pictures:
                 context = known or _context(whole)
                 return context, work(context, frame_bytes(whole, index, frame, context.header))
 
-            context, made = await run(from_whole)
+            try:
+                context, made = await run(from_whole)
+            except BlobNotFound:
+                if here is None:
+                    raise
+                here, given = None, await self.reader.original(place)
+                context, made = await run(from_whole)
             self._keep(place, context)
             return made
         if known is None:  # the first frame lies behind everything that describes it
