@@ -16,6 +16,7 @@ import pytest_asyncio
 from sqlalchemy import delete, select
 
 from consilium_archive.copies import Copier
+from consilium_archive.reader import ArchiveReader, Place
 from consilium_archive.scrub import Scrubber
 from consilium_archive.stages import original_key
 from consilium_archive.storage_tables import damage
@@ -208,7 +209,7 @@ async def test_what_was_removed_on_purpose_is_no_damage(archive: Archive) -> Non
 
 @pytest.mark.parametrize("syntax", ["*", "1.2.840.10008.1.2.1", JPEG_LS], ids=["as stored", "plain", "JPEG-LS"])
 @pytest.mark.parametrize("lost", [0, 1000, None], ids=["empty", "short", "missing"])
-async def test_a_study_without_one_of_its_instances_is_the_rest_of_it_and_says_so_once_it_is_known(
+async def test_a_study_without_one_of_its_instances_is_the_rest_of_it_and_says_so_at_once(
     archive: Archive, lost: int | None, syntax: str
 ) -> None:
     study, client, first = new_uid(), archive.client, archive.first
@@ -221,16 +222,19 @@ async def test_a_study_without_one_of_its_instances_is_the_rest_of_it_and_says_s
     for number in (4, 0):
         key = original_key("demo", hashlib.sha256(files[number]).hexdigest())
         await (first.delete(key) if lost is None else first.put(key, files[number][:lost]))
-        found = await client.get(url, headers=headers)
-        left = [body for _, body in parts(found)]  # ends as it should
-        assert len(left) == (4 if number else 3)
+        told = await client.get(url, headers=headers | {"If-None-Match": whole.headers["etag"]})
+        left = [body for _, body in parts(told)]  # ends as it should
+        assert (told.status_code, len(left)) == (206, 4 if number else 3)
         if syntax == "*":
             assert set(left) == set(files[:4] if number else files[1:4])
-        told = await client.get(url, headers=headers | {"If-None-Match": whole.headers["etag"]})
-        assert (told.status_code, [body for _, body in parts(told)]) == (206, left)
+            assert int(told.headers["content-length"]) == len(told.content)
         assert told.headers["warning"].startswith(f'299 consilium "{5 - len(left)} of 5 instances are left out')
         assert (told.headers["cache-control"], "etag" in told.headers) == ("no-store", False)
-    for file in files[1:4]:
+    for file in files[2:4]:
+        await first.delete(original_key("demo", hashlib.sha256(file).hexdigest()))
+    last = await client.get(url, headers=headers | {"Accept": f"{headers['Accept']}, application/dicom; q=0.9"})
+    assert (last.status_code, len(parts(last))) == (206, 1), "the last one that is left does not pass for all"
+    for file in files[1:2]:
         await first.delete(original_key("demo", hashlib.sha256(file).hexdigest()))
     assert is_told(await client.get(url, headers=headers))
     assert is_told(await client.get(url, headers=headers))
@@ -242,13 +246,35 @@ async def test_a_study_without_one_of_its_instances_is_the_rest_of_it_and_says_s
     )  # fmt: skip
 
 
+async def test_what_is_lost_while_it_is_sent_breaks_the_answer_off(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Status and headers have gone: nobody may take what came for the whole."""
+    study = new_uid()
+    files = [cine(StudyInstanceUID=study, InstanceNumber=n) for n in range(12)]
+    await store(archive.client, *files)
+    sure = ArchiveReader.sure
+    last = original_key("demo", hashlib.sha256(files[-1]).hexdigest())
+
+    async def lost_afterwards(reader: ArchiveReader, place: Place) -> None:
+        await sure(reader, place)
+        if place.key == last:
+            await archive.first.delete(last)
+
+    monkeypatch.setattr(ArchiveReader, "sure", lost_afterwards)
+    cut = await archive.client.get(f"/dicomweb/studies/{study}", headers=STORED)
+    assert (cut.status_code, len(cut.content) < int(cut.headers["content-length"])) == (200, True)
+    assert not cut.content.endswith(b"--\r\n")
+    assert await archive.marks() == {("first", "missing")}
+
+
 async def test_a_large_instance_that_is_cut_short_does_not_begin(archive: Archive) -> None:
     study = new_uid()
     large, small = ct_instance(side=1800, StudyInstanceUID=study), ct_instance(side=8, StudyInstanceUID=study)
     large_path, _ = await store(archive.client, large, small)
     await archive.first.put(original_key("demo", hashlib.sha256(large).hexdigest()), large[:-10])
     found = await archive.client.get(f"/dicomweb/studies/{study}", headers=STORED)
-    assert (found.status_code, [body for _, body in parts(found)]) == (200, [small])
+    assert (found.status_code, [body for _, body in parts(found)]) == (206, [small])
     for suffix, accept in (("", "application/dicom"), ("", STORED["Accept"]), ("/bulkdata/7FE00010", "*/*")):
         assert is_told(await archive.client.get(large_path + suffix, headers={"Accept": accept}))
 

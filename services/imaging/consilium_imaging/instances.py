@@ -7,9 +7,9 @@ cannot be had any other way (8.7.3). ``*`` means as stored.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import aclosing
+from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import compress
 
 from fastapi import Request, Response
 from starlette.responses import StreamingResponse
@@ -29,73 +29,72 @@ from consilium_imaging.wado import cache_headers, etag, not_modified, unchanged
 
 DICOM = "application/dicom"
 LOST = (OriginalDamaged, NotArchived)
-_LOOKS = 8
+_LOOKS = 16  # at once, for one answer
 
 
 async def instances_answer(
     desk: ViewDesk, request: Request, principal: Principal, places: list[Place], base_url: str
 ) -> Response:
-    """Return the objects as the first media range that all of them fit asks; raise NotAcceptable."""
+    """Return the objects as the first media range that all of them fit asks; raise NotAcceptable.
+
+    What the archive has lost of several is left out, and the answer says so (206). What is lost only while it is sent breaks it off: no client
+    takes a part for the whole.
+    """
     asked = len(places)
-    places = await _readable(desk, places)
     alone, targets = _choose(request, places, lossy=desk.settings.lossy)
+    tag = _tag(alone, places, targets)
+    places, targets = await _readable(desk, places, targets)
     as_stored = all(place.transfer_syntax_uid == target for place, target in zip(places, targets, strict=True))
-    tag = etag("dicom", alone, *([] if as_stored else [VERSION, *targets]), *(place.sha256 for place in places))
-    if asked > len(places):
-        return await _some(desk, sources_of(principal, places, targets), asked, base_url)
-    if unchanged(request, tag):
+    left_out = asked - len(places)
+    if not left_out and unchanged(request, tag):
         return not_modified(tag)
     if alone and as_stored:
         return await stored_answer(desk, request, places[0], tag)
-    sources = sources_of(principal, places, targets)
+    sources = [Source(principal.tenant, place, target) for place, target in zip(places, targets, strict=True)]
     if alone:
         return await transcoded_answer(desk, request, sources[0], tag)
-    headers = cache_headers(tag) if len(places) == 1 else {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if len(sources) > 1:
-        return await _parts(desk, sources, base_url, headers)
+    if left_out:  # partial content (PS3.18 table 10.4.3-1), which nobody keeps
+        few = f"{left_out} of {asked} instances are left out: their stored files are missing or damaged"
+        headers = {"Cache-Control": "no-store", "Warning": f'299 consilium "{few}"'}
+    else:
+        headers = cache_headers(tag) if asked == 1 else {"ETag": tag, "Cache-Control": "private, no-cache"}
     if as_stored:
-        return await _stored_part(desk, places[0], base_url, headers)
-    return await _one_part(desk, request, sources[0], base_url, headers)
+        answer = await _stored_parts(desk, places, base_url, headers)
+    elif asked == 1:
+        answer = await _one_part(desk, request, sources[0], base_url, headers)
+    else:
+        answer = await _parts(desk, sources, base_url, headers)
+    if left_out:
+        answer.status_code = 206
+    return answer
 
 
-def sources_of(principal: Principal, places: list[Place], targets: list[str]) -> list[Source]:
-    """Return each object with the transfer syntax that it goes in."""
-    return [Source(principal.tenant, place, target) for place, target in zip(places, targets, strict=True)]
+def _tag(alone: bool, places: list[Place], targets: list[str]) -> str:
+    as_stored = all(place.transfer_syntax_uid == target for place, target in zip(places, targets, strict=True))
+    return etag("dicom", alone, *([] if as_stored else [VERSION, *targets]), *(place.sha256 for place in places))
 
 
-async def _readable(desk: ViewDesk, places: list[Place]) -> list[Place]:
-    """Return those of several objects that are there: only what is marked as damaged is looked at; raise OriginalDamaged if none is."""
+async def _readable(desk: ViewDesk, places: list[Place], targets: list[str]) -> tuple[list[Place], list[str]]:
+    """Return those of several objects that are there in their whole length: one look at each; raise OriginalDamaged if none is."""
     if len(places) == 1:
-        return places
-    room, lost = asyncio.Semaphore(_LOOKS), set[str]()
+        return places, targets  # its own reads tell
+    room = asyncio.Semaphore(_LOOKS)
 
-    async def look(place: Place) -> None:
+    async def there(place: Place) -> bool:
         async with room:
             try:
                 await desk.reader.sure(place)
             except LOST:
-                lost.add(place.key)
+                return False
+            return True
 
-    await asyncio.gather(*(look(place) for place in places if place.first_damage))
-    found = [place for place in places if place.key not in lost]
-    if not found:
-        raise _none_left()
-    return found
-
-
-async def _some(desk: ViewDesk, sources: list[Source], asked: int, base_url: str) -> Response:
-    """Return what is left of several objects as partial content (PS3.18 table 10.4.3-1); nobody keeps that."""
-    few = f"{asked - len(sources)} of {asked} instances are left out: their stored files are missing or damaged"
-    answer = await _parts(desk, sources, base_url, {"Cache-Control": "no-store", "Warning": f'299 consilium "{few}"'})
-    answer.status_code = 206
-    return answer
-
-
-def _none_left() -> OriginalDamaged:
-    return OriginalDamaged(
-        "The stored files of all these instances are missing or damaged. The operator restores them (consilium scrub, a backup, or "
-        "sending them again)."
-    )
+    looks = await asyncio.gather(*(there(place) for place in places))
+    if not any(looks):
+        raise OriginalDamaged(
+            "The stored files of all these instances are missing or damaged. The operator restores them (consilium scrub, a backup, or "
+            "sending them again)."
+        )
+    return list(compress(places, looks)), list(compress(targets, looks))
 
 
 async def stored_answer(desk: ViewDesk, request: Request, place: Place, tag: str) -> Response:
@@ -168,9 +167,13 @@ def target_of(place: Place, wanted: str, *, among: int = 1, lossy: bool = False)
     return None
 
 
-async def _stored_part(desk: ViewDesk, place: Place, base_url: str, headers: dict[str, str]) -> Response:
+async def _stored_parts(desk: ViewDesk, places: list[Place], base_url: str, headers: dict[str, str]) -> Response:
+    if (
+        len(places) == 1 and places[0].size_bytes > CHUNK_BYTES
+    ):  # of several each was looked at; else the first read tells
+        await desk.reader.sure(places[0])
     boundary = new_boundary()
-    pieces = [_piece(desk.reader, place, base_url)]
+    pieces = [_piece(desk.reader, place, base_url) for place in places]
     headers["Content-Length"] = str(length_of(pieces, boundary))
     body = await begun(body_of(pieces, boundary, desk.settings.retrieve_ahead))
     return StreamingResponse(body or (), 200, headers, _media(boundary))
@@ -188,15 +191,8 @@ def _piece(reader: ArchiveReader, place: Place, base_url: str) -> Piece:
 
 
 def _originals(reader: ArchiveReader, place: Place) -> Iterator[Read]:
-    if place.size_bytes > CHUNK_BYTES:  # what begins shall end as well; else the first read tells
-        yield partial(_opening, reader, place)
-    for at in range(CHUNK_BYTES if place.size_bytes > CHUNK_BYTES else 0, place.size_bytes, CHUNK_BYTES):
+    for at in range(0, place.size_bytes, CHUNK_BYTES):
         yield partial(reader.original_range, place, at, min(CHUNK_BYTES, place.size_bytes - at))
-
-
-async def _opening(reader: ArchiveReader, place: Place) -> bytes:
-    await reader.sure(place)
-    return await reader.original_range(place, 0, CHUNK_BYTES)
 
 
 def _location(base_url: str, place: Place) -> str:
@@ -232,18 +228,10 @@ async def _parts(desk: ViewDesk, sources: list[Source], base_url: str, headers: 
                 yield before(source.target), _originals(desk.reader, source.place)
             else:
                 yield b"", Transcoding(desk.pictures, source, before, among=True).reads()
+        yield _end(boundary)
 
-    body = await begun(in_order(parts(), desk.settings.retrieve_ahead, leaves_out=LOST))
-    if body is None:
-        raise _none_left()
-    return StreamingResponse(_ended(body, boundary), 200, headers, _media(boundary))
-
-
-async def _ended(body: AsyncGenerator[bytes], boundary: str) -> AsyncGenerator[bytes]:
-    async with aclosing(body):
-        async for chunk in body:
-            yield chunk
-    yield tail(boundary)
+    body = await begun(in_order(parts(), desk.settings.retrieve_ahead))
+    return StreamingResponse(body or (), 200, headers, _media(boundary))
 
 
 def _end(boundary: str) -> tuple[bytes, Iterable[Read]]:

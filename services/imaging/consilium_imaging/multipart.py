@@ -72,51 +72,28 @@ async def begun(body: AsyncGenerator[bytes]) -> AsyncGenerator[bytes] | None:
     return whole(first)
 
 
-async def in_order(
-    parts: Iterable[tuple[bytes, Iterable[Read]]], ahead: int, leaves_out: tuple[type[Exception], ...] = ()
-) -> AsyncGenerator[bytes]:
-    """Yield each head and what its reads give, in order, with at most ``ahead`` reads running.
-
-    A part whose first read raises one of ``leaves_out`` is left out, head and all; what fails later breaks the body off.
-    """
-    left_out: set[int] = set()
-
-    def planned() -> Iterator[tuple[int, int, bytes, Read]]:
-        for part, (head, reads) in enumerate(parts):
-            for number, read in enumerate(reads):
-                if part in left_out:
-                    break
-                yield part, number, head if number == 0 else b"", read
-
-    plan = planned()
-    running: deque[tuple[int, int, bytes, asyncio.Task[bytes]]] = deque()
+async def in_order(parts: Iterable[tuple[bytes, Iterable[Read]]], ahead: int) -> AsyncGenerator[bytes]:
+    """Yield each head and what its reads give, in order, with at most ``ahead`` reads running."""
+    plan: Iterator[tuple[bytes, Read]] = (
+        (head if number == 0 else b"", read) for head, reads in parts for number, read in enumerate(reads)
+    )
+    running: deque[tuple[bytes, asyncio.Task[bytes]]] = deque()
     try:
         while True:
-            for part, number, head, read in islice(plan, ahead - len(running)):
-                running.append((part, number, head, asyncio.create_task(_awaited(read), name="retrieve-ahead")))
+            for head, read in islice(plan, ahead - len(running)):
+                running.append((head, asyncio.create_task(_awaited(read), name="retrieve-ahead")))
             if not running:
                 return
-            part, number, head, task = running[0]
-            if part in left_out:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-                running.popleft()
-                continue
-            try:
-                data = await task
-            except leaves_out:
-                if number:
-                    raise
-                left_out.add(part)
-                continue
+            head, task = running[0]
+            data = await task
             running.popleft()
             if head:
                 yield head
             yield data
     finally:
-        for *_, task in running:
+        for _, task in running:
             task.cancel()
-        await asyncio.gather(*(task for *_, task in running), return_exceptions=True)
+        await asyncio.gather(*(task for _, task in running), return_exceptions=True)
 
 
 async def _awaited(read: Read) -> bytes:
