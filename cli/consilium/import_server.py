@@ -203,7 +203,7 @@ def _answers(body: dict[str, Any], files: list[tuple[Found, str]]) -> list[Answe
 def _by_uid(body: dict[str, Any], tags: Sequence[str], files: list[tuple[Found, str]]) -> dict[str, dict[str, Any]]:
     items = [item for tag in tags for item in body.get(tag, {}).get("Value", [])]
     if len(files) == 1:
-        return {files[0][1]: item for item in items[:1]}  # noqa: B035 - one item, one file
+        return {files[0][1]: items[0]} if items else {}
     return {_first(item, "00081155"): item for item in items}
 
 

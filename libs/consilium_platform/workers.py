@@ -61,7 +61,7 @@ class Workers:
             else:
                 self._waiting.append(job)
                 return done
-        thread.inbox.put(job)
+            thread.inbox.put(job)  # inside the lock: never behind the word that ends the thread
         return done
 
     def _serve(self, mine: _Thread) -> None:

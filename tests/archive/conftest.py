@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,9 @@ import pytest_asyncio
 from consilium_archive.reader import ArchiveReader
 from consilium_archive.stages import Indexed, Received
 from consilium_archive.writer import ArchiveWriter, open_writer
+from consilium_core.clock import FakeClock
+from consilium_platform.blobs import Stores
+from consilium_platform.blobs_folder import FolderBlobs
 from consilium_platform.platform import Platform
 from consilium_testkit.instances import ct_instance
 
@@ -38,3 +43,17 @@ def put(writer: ArchiveWriter) -> Put:
         return await writer.store(Received(tenant, ct_instance(side=8, **attributes)))
 
     return store
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Return a clock two days ahead: what is stored now is no longer young."""
+    return FakeClock(datetime.now(UTC) + timedelta(days=2))
+
+
+@pytest_asyncio.fixture
+async def stores(any_platform: Platform, tmp_path: Path) -> AsyncIterator[Stores]:
+    """Yield the platform's store with a second place."""
+    second = FolderBlobs(tmp_path / "second")
+    yield Stores(any_platform.stores.first, second)
+    second.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,24 +30,9 @@ from consilium_core.clock import FakeClock
 from consilium_dicom.header import read_header
 from consilium_platform.blobs import BlobNotFound, BlobStore, BlobsUnavailable, Stores
 from consilium_platform.blobs_fallback import FallbackBlobs
-from consilium_platform.blobs_folder import FolderBlobs
 from consilium_platform.outbox import outbox
 from consilium_platform.platform import Platform
 from consilium_testkit.instances import ct_instance, with_meta
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    """Return a clock that is set forward by hand."""
-    return FakeClock(datetime.now(UTC) + timedelta(days=2))
-
-
-@pytest_asyncio.fixture
-async def stores(any_platform: Platform, tmp_path: Path) -> AsyncIterator[Stores]:
-    """Yield the platform's store with a second place."""
-    second = FolderBlobs(tmp_path / "second")
-    yield Stores(any_platform.stores.first, second)
-    second.close()
 
 
 @pytest_asyncio.fixture

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from sqlalchemy import delete, insert, select, update
 
 from consilium_archive.copies import Copier
@@ -24,25 +23,10 @@ from consilium_archive.writer import ArchiveWriter
 from consilium_core.clock import FakeClock
 from consilium_core.ids import new_uid
 from consilium_platform.blobs import BlobNotFound, BlobsUnavailable, Stores
-from consilium_platform.blobs_folder import FolderBlobs
 from consilium_platform.platform import Platform
 from consilium_testkit.instances import ct_instance
 
 Put = Callable[..., Awaitable[Indexed]]
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    """Return a clock two days ahead: what is stored now is no longer young."""
-    return FakeClock(datetime.now(UTC) + timedelta(days=2))
-
-
-@pytest_asyncio.fixture
-async def stores(any_platform: Platform, tmp_path: Path) -> AsyncIterator[Stores]:
-    """Yield the platform's store with a second place."""
-    second = FolderBlobs(tmp_path / "second")
-    yield Stores(any_platform.stores.first, second)
-    second.close()
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ class IngestSettings(RoomSettings):
     max_object_bytes: int = Field(default=4 << 30, ge=1 << 20, description="A larger object is refused, bytes.")
     objects_in_flight: int = Field(default=4, ge=1, le=64, description="Objects of one request worked on at once.")
     worker_threads: int = Field(
-        default_factory=lambda: min(4, max(2, len(os.sched_getaffinity(0)))), ge=1, le=64,
+        default_factory=lambda: min(4, max(2, os.cpu_count() or 2)), ge=1, le=64,
         description="Threads that validate, hash and write; unset: one per processor, from 2 to 4.",
     )  # fmt: skip
     decode_frames: Literal["none", "sample", "all"] = Field(
