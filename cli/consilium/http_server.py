@@ -11,6 +11,8 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
+from consilium_platform.http.straight import StraightProtocol
+
 
 class HttpServer(uvicorn.Server):
     """A server that says when it is ready, and lets long polls and event streams end before it waits for connections."""
@@ -19,7 +21,7 @@ class HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=StraightProtocol,
                 ws="websockets-sansio",
                 lifespan="off",
                 access_log=False,

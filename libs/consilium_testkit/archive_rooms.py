@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from consilium_imaging.app import open_service as open_imaging
 from consilium_ingest.app import open_service as open_ingest
+from consilium_platform.http.straight import StraightProtocol
 from consilium_platform.platform import Platform, open_platform
 from consilium_platform.process import settle_garbage
 from consilium_platform.settings import PlatformSettings
@@ -57,7 +58,9 @@ async def door_client(door: Door, headers: dict[str, str]) -> AsyncIterator[http
 @asynccontextmanager
 async def door_server(door: Door, port: int = 0) -> AsyncIterator[str]:
     """Serve the rooms by uvicorn on a port of loopback (0: a free one); yield the base URL."""
-    config = uvicorn.Config(door, host="127.0.0.1", port=port, lifespan="off", log_level="warning", access_log=False)
+    config = uvicorn.Config(
+        door, host="127.0.0.1", port=port, http=StraightProtocol, lifespan="off", log_level="warning", access_log=False
+    )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(), name="archive-server")
     try:

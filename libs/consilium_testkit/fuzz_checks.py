@@ -11,7 +11,7 @@ import random
 import re
 import time
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any, get_args
@@ -39,6 +39,7 @@ from consilium_ingest.dimse.pdu import Pdu, decode_request
 from consilium_ingest.dimse.stream import PduStream
 from consilium_ingest.multipart import split
 from consilium_ingest.spool import Budget, Spool
+from consilium_platform.http.straight import Body
 from consilium_testkit.instances import CT, multipart
 from consilium_testkit.light_scu import associate_rq, fragments, store_rq
 
@@ -198,9 +199,9 @@ def _cut(data: bytes, chance: random.Random) -> Iterator[bytes]:
 
 
 async def _split(body: bytes, chance: random.Random, folder: Path) -> list[bytes] | None:
-    async def chunks() -> AsyncIterator[bytes]:
+    async def chunks() -> Body:
         for piece in _cut(body, chance):
-            yield piece
+            yield piece, len(piece)
 
     spool = Spool(folder, Budget(1 << 24), 1 << 20, 1 << 24)
     out: list[bytes] = []

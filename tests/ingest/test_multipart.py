@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,10 +18,13 @@ from consilium_testkit.instances import multipart
 BOUNDARY = b"consilium-test"
 
 
-async def chunks(body: bytes, cuts: list[int]) -> AsyncIterator[bytes]:
+async def chunks(body: bytes, cuts: list[int]) -> AsyncGenerator[tuple[bytes | bytearray, int]]:
+    """Yield the pieces in one buffer that is used again, as a server's are."""
+    buffer = bytearray(len(body))
     places = sorted({0, len(body), *(cut % (len(body) + 1) for cut in cuts)})
     for start, stop in pairwise(places):
-        yield body[start:stop]
+        buffer[: stop - start] = body[start:stop]
+        yield buffer, stop - start
 
 
 def content(part: Part) -> bytes:

@@ -24,6 +24,7 @@ from consilium_ingest.stow_json import response_body, status_of_answers, unreada
 from consilium_ingest.stow_metadata import rebuilt
 from consilium_platform.audit import AuditLog, AuditRecord
 from consilium_platform.http.auth import require
+from consilium_platform.http.straight import body_of
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,10 @@ def _check_accept(accept: str) -> None:
 def _parts(request: Request, spool: Spool) -> AsyncGenerator[Part]:
     kind, parameters = media_type(request.headers.get("content-type", ""))
     if kind == "application/dicom":
-        return single(request.stream(), spool, stated_of("", request.headers.get("content-digest", "")))
+        return single(body_of(request), spool, stated_of("", request.headers.get("content-digest", "")))
     if kind != "multipart/related":
         raise MediaTypeUnsupported(
             f'Send multipart/related; type="application/dicom" or application/dicom, not {kind[:60] or "nothing"}.'
         )
-    parts = split(request.stream(), boundary_of(parameters), spool)
+    parts = split(body_of(request), boundary_of(parameters), spool)
     return rebuilt(parts, spool, str(request.url)) if inner_type(parameters) == DICOM_JSON else parts

@@ -5,7 +5,8 @@ Flows in: chunks of the request; flows out: complete ``Part``s in order. A part 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from email.message import Message
 from functools import lru_cache
 from types import MappingProxyType
@@ -17,6 +18,7 @@ from consilium_dicom.transport import NOTHING_STATED, Stated
 from consilium_ingest.errors import BodyInvalid, MediaTypeUnsupported
 from consilium_ingest.splitter import Splitter
 from consilium_ingest.spool import Part, Spool
+from consilium_platform.http.straight import Body
 
 DICOM, DICOM_JSON = "application/dicom", "application/dicom+json"
 
@@ -47,27 +49,28 @@ def boundary_of(parameters: Mapping[str, str]) -> bytes:
     return boundary.encode("latin-1", "replace")
 
 
-async def split(body: AsyncIterator[bytes], boundary: bytes, spool: Spool) -> AsyncGenerator[Part]:
+async def split(body: Body, boundary: bytes, spool: Spool) -> AsyncGenerator[Part]:
     """Yield each complete part; the caller discards it. Raise BodyInvalid for a broken, empty or unfinished body."""
     splitter = Splitter(boundary, spool)
     try:
-        async for chunk in body:
-            if not chunk or splitter.ended:
-                continue
-            broken: ConsiliumError | None = None
-            try:
-                splitter.feed(chunk)
-            except ConsiliumError as problem:  # what was whole before it, in the same chunk, is given out first
-                broken = problem
-            while splitter.done:
-                part = splitter.done[0]
-                await part.finish()
-                splitter.done.pop(0)
-                yield part
-            if broken is not None:
-                raise broken
-            if splitter.current is not None:
-                await splitter.current.drain()
+        async with aclosing(body):
+            async for chunk, size in body:
+                if splitter.ended:
+                    continue
+                broken: ConsiliumError | None = None
+                try:
+                    splitter.feed(chunk, size)
+                except ConsiliumError as problem:  # what was whole before it, in the same chunk, is given out first
+                    broken = problem
+                while splitter.done:
+                    part = splitter.done[0]
+                    await part.finish()
+                    splitter.done.pop(0)
+                    yield part
+                if broken is not None:
+                    raise broken
+                if splitter.current is not None:
+                    await splitter.current.drain()
         if not splitter.ended:
             raise BodyInvalid("The multipart body ends before its closing boundary: send it again.")
         if splitter.count == 0:
@@ -79,14 +82,15 @@ async def split(body: AsyncIterator[bytes], boundary: bytes, spool: Spool) -> As
             left.discard()
 
 
-async def single(body: AsyncIterator[bytes], spool: Spool, stated: Stated = NOTHING_STATED) -> AsyncGenerator[Part]:
+async def single(body: Body, spool: Spool, stated: Stated = NOTHING_STATED) -> AsyncGenerator[Part]:
     """Yield the whole body as one part, of which ``stated`` is said."""
     part = spool.part("application/dicom")
     part.stated = stated
     try:
-        async for chunk in body:
-            part.write(chunk)
-            await part.drain()
+        async with aclosing(body):
+            async for chunk, size in body:
+                part.write(memoryview(chunk)[:size])
+                await part.drain()
         await part.finish()
     except BaseException as problem:
         part.discard()

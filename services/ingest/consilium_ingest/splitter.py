@@ -10,9 +10,11 @@ from __future__ import annotations
 from consilium_ingest.digest import stated_of
 from consilium_ingest.errors import BodyInvalid
 from consilium_ingest.spool import Part, Spool
+from consilium_platform.http.straight import Chunk
 
 _MAX_PARTS = 100_000
 _MAX_HEAD_BYTES = 16 << 10
+_WINDOW_BYTES = 16 << 10
 
 
 class Splitter:
@@ -30,17 +32,17 @@ class Splitter:
             None  # what was read of a part's head so far; None: inside a part, or before the first
         )
 
-    def feed(self, chunk: bytes) -> None:
-        """Take the next bytes; raise BodyInvalid for a head that is none or too many parts."""
+    def feed(self, chunk: Chunk, size: int) -> None:
+        """Take the first ``size`` bytes of a buffer; raise BodyInvalid for a head that is none or too many parts."""
         at = 0
-        while at < len(chunk) and not self.ended:
-            at = self._content(chunk, at) if self._head is None else self._read_head(chunk, at)
+        while at < size and not self.ended:
+            at = self._content(chunk, at, size) if self._head is None else self._read_head(chunk, at, size)
 
-    def _content(self, chunk: bytes, at: int) -> int:
+    def _content(self, chunk: Chunk, at: int, size: int) -> int:
         """Move content up to the next delimiter into the part; return where to go on."""
         delimiter = self._delimiter
         if self._kept:
-            seam = self._kept + chunk[at : at + len(delimiter) - 1]
+            seam = self._kept + chunk[at : min(at + len(delimiter) - 1, size)]
             found = seam.find(delimiter)
             if found >= 0:
                 after = at + found + len(delimiter) - len(self._kept)
@@ -50,17 +52,17 @@ class Splitter:
                 keep = self._open_end(seam)
                 self._write(memoryview(seam)[: len(seam) - keep])
                 self._kept = seam[len(seam) - keep :]
-                return len(chunk)
+                return size
             self._write(memoryview(self._kept))
             self._kept = b""
-        found = _first(chunk, delimiter, at)
+        found = _first(chunk, delimiter, at, size)
         if found >= 0:
             self._end(memoryview(chunk)[at:found])
             return found + len(delimiter)
-        keep = self._open_end(chunk[max(at, len(chunk) - len(delimiter) + 1) :])
-        self._write(memoryview(chunk)[at : len(chunk) - keep])
-        self._kept = chunk[len(chunk) - keep :] if keep else b""
-        return len(chunk)
+        keep = self._open_end(bytes(chunk[max(at, size - len(delimiter) + 1) : size]))
+        self._write(memoryview(chunk)[at : size - keep])
+        self._kept = bytes(chunk[size - keep : size])
+        return size
 
     def _open_end(self, tail: bytes) -> int:
         """Return how many bytes at the end may begin a delimiter."""
@@ -82,13 +84,13 @@ class Splitter:
             self.current = None
         self._kept, self._head = b"", b""
 
-    def _read_head(self, chunk: bytes, at: int) -> int:
+    def _read_head(self, chunk: Chunk, at: int, size: int) -> int:
         """Read the rest of a delimiter's line and the part's header fields; return where its content begins."""
         before = len(self._head or b"")
-        head = (self._head or b"") + chunk[at : at + _MAX_HEAD_BYTES + 1 - before]
+        head = (self._head or b"") + chunk[at : min(at + _MAX_HEAD_BYTES + 1 - before, size)]
         if head.startswith(b"--"):
             self.ended = True
-            return len(chunk)
+            return size
         line_end = head.find(b"\r\n")
         if line_end >= 0 and head[:line_end].strip(b" \t"):
             raise BodyInvalid("The multipart body is broken: something stands behind a boundary.")
@@ -121,9 +123,18 @@ class Splitter:
         self.current.stated = stated_of(named.get(b"content-length", ""), named.get(b"content-digest", ""))
 
 
-def _first(chunk: bytes, wanted: bytes, start: int) -> int:
-    """Return where ``wanted`` stands first from ``start`` on, -1 for nowhere: backwards from the end, which ``bytes`` does twice as fast."""
-    found, end = -1, len(chunk)
-    while (earlier := chunk.rfind(wanted, start, end)) >= 0:
-        found, end = earlier, earlier + len(wanted) - 1
-    return found
+def _first(chunk: Chunk, wanted: bytes, start: int, end: int) -> int:
+    """Return where ``wanted`` stands first from ``start`` on, -1 for nowhere.
+
+    Backwards, which ``bytes`` does twice as fast, in windows that grow: small parts are not searched behind their end again and again.
+    """
+    window = _WINDOW_BYTES
+    while start < end:
+        stop = min(start + window, end)
+        found = -1
+        while (earlier := chunk.rfind(wanted, start, stop)) >= 0:
+            found, stop = earlier, earlier + len(wanted) - 1
+        if found >= 0:
+            return found
+        start, window = stop if stop == end else stop - len(wanted) + 1, 4 * window
+    return -1
