@@ -16,18 +16,20 @@ from datetime import UTC, datetime, timedelta
 from consilium_archive.dicom_json import instance_attributes
 from consilium_archive.errors import InstanceDoubtful, InstanceMismatch, InstanceRejected, StudyMismatch
 from consilium_archive.packing import pack
-from consilium_archive.sequences import item_values
+from consilium_archive.sequences import ItemValue, item_values
 from consilium_archive.stages import Received, Validated, Warned
 from consilium_dicom.errors import DicomInvalid
 from consilium_dicom.frames import FrameIndex, index_frames
 from consilium_dicom.header import Header
 from consilium_dicom.json_text import to_json_text
+from consilium_dicom.likeness import Kinds, Like
 from consilium_dicom.policy import DEFAULT_POLICY, STORE_ALL, Policy
 from consilium_dicom.scan import Scan, scan
 from consilium_dicom.transport import arrived
 from consilium_dicom.validate import Circumstances, DecodeFrames, Finding, ValidationRun, validate
 
 BULK_DATA_PREFIX = "/dicomweb/studies"
+_KINDS = Kinds()
 
 
 def prepare(received: Received, decode: DecodeFrames = "sample", policy: Policy = DEFAULT_POLICY) -> Validated:
@@ -38,7 +40,11 @@ def prepare(received: Received, decode: DecodeFrames = "sample", policy: Policy 
     with opened(received) as data:
         sha256 = hashlib.sha256(data).hexdigest()
         known = circumstances(received, len(data), sha256, policy)
-        run = validate(data, decode=decode, known=known)
+        like = _KINDS.find(data)
+        if like is None:
+            run = validate(data, decode=decode, known=known)
+        else:
+            run = validate(data, like.header, source=like.source, decode=decode, known=known)
         header = accepted(run)
         if received.study_uid and header.study_uid != received.study_uid:
             raise StudyMismatch(
@@ -55,18 +61,20 @@ def prepare(received: Received, decode: DecodeFrames = "sample", policy: Policy 
         if run.verdict == "quarantine":
             raise doubtful(run, policy)
         source = run.source or scan(data)
+        if like is None and not any(item.level == "V1" for item in run.findings):
+            _KINDS.learn(source, header)
         return Validated(
             received=received,
             header=header,
             sha256=sha256,
             size_bytes=len(data),
-            metadata=pack(_metadata(source, header)),
+            metadata=pack(_metadata(source, header, like)),
             summary=instance_attributes(header),
             frame_index=_frame_index(data, header),
             warnings=tuple(
                 Warned(item.code, item.text_en, item.text_zh, item.mend, item.tag_path) for item in run.warnings
             ),
-            items=item_values(source, header),
+            items=_items(source, header, like),
             policy=known.policy,
         )
 
@@ -138,9 +146,19 @@ def finding_json(item: Finding) -> dict[str, str]:
     }
 
 
-def _metadata(source: Scan, header: Header) -> bytes:
+def _metadata(source: Scan, header: Header, like: Like | None) -> bytes:
     base = f"{BULK_DATA_PREFIX}/{header.study_uid}/series/{header.series_uid}/instances/{header.sop_instance_uid}"
-    return to_json_text(source, header, f"{base}/bulkdata").encode()
+    text = to_json_text(source, header, f"{base}/bulkdata") if like is None else like.json_text(f"{base}/bulkdata")
+    return text.encode()
+
+
+def _items(source: Scan, header: Header, like: Like | None) -> tuple[ItemValue, ...]:
+    if like is None:
+        return item_values(source, header)
+    if "items" not in like.kind.memo:  # sequences do not differ
+        like.kind.memo["items"] = item_values(source, header)
+    found: tuple[ItemValue, ...] = like.kind.memo["items"]
+    return found
 
 
 def _frame_index(data: memoryview, header: Header) -> bytes | None:

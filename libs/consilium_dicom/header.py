@@ -7,7 +7,8 @@ pydicom is the oracle of the tests. Values are decoded by the object's own chara
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 from typing import Any
 
 from consilium_dicom.charset import DEFAULT, Encodings, decode
@@ -15,7 +16,7 @@ from consilium_dicom.charset_repair import TRUSTED, CharsetReading, read_charset
 from consilium_dicom.person_name import PersonName
 from consilium_dicom.scan import MAX_VALUE_BYTES, PIXEL_TAGS, UNDEFINED, Buffer, Scan, scan
 
-__all__ = ["Header", "header_of", "read_header"]
+__all__ = ["TEXTS", "Header", "header_of", "read_header", "reread"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,93 +204,105 @@ class _Reader:
 _NO_NAME = PersonName()
 
 
+FIELDS: dict[int, tuple[str, Callable[[_Reader, int], Any]]] = {
+    0x00080016: ("sop_class_uid", _Reader.exact),
+    0x00080018: ("sop_instance_uid", _Reader.exact),
+    0x0020000D: ("study_uid", _Reader.exact),
+    0x0020000E: ("series_uid", _Reader.exact),
+    0x00200052: ("frame_of_reference_uid", _Reader.ascii),
+    0x00080005: ("character_set", _Reader.ascii),
+    0x00080201: ("timezone_offset", _Reader.ascii),
+    0x00100020: ("patient_id", _Reader.text),
+    0x00100021: ("issuer_of_patient_id", _Reader.text),
+    0x00100010: ("patient_name", _Reader.name),
+    0x00100030: ("birth_date", _Reader.ascii),
+    0x00100040: ("sex", _Reader.ascii),
+    0x00080020: ("study_date", _Reader.ascii),
+    0x00080030: ("study_time", _Reader.ascii),
+    0x00200010: ("study_id", _Reader.text),
+    0x00081030: ("study_description", _Reader.text),
+    0x00080050: ("accession_number", _Reader.text),
+    0x00080090: ("referring_physician", _Reader.name),
+    0x00080060: ("modality", _Reader.ascii),
+    0x00200011: ("series_number", _Reader.integer),
+    0x0008103E: ("series_description", _Reader.text),
+    0x00080021: ("series_date", _Reader.ascii),
+    0x00080031: ("series_time", _Reader.ascii),
+    0x00400244: ("step_date", _Reader.ascii),
+    0x00400245: ("step_time", _Reader.ascii),
+    0x00181030: ("protocol_name", _Reader.text),
+    0x00180015: ("body_part", _Reader.ascii),
+    0x00200060: ("laterality", _Reader.ascii),
+    0x00080070: ("manufacturer", _Reader.text),
+    0x00081090: ("model_name", _Reader.text),
+    0x00081010: ("station_name", _Reader.text),
+    0x00080080: ("institution_name", _Reader.text),
+    0x00080023: ("content_date", _Reader.ascii),
+    0x00080033: ("content_time", _Reader.ascii),
+    0x0008002A: ("acquisition_date_time", _Reader.ascii),
+    0x00200013: ("instance_number", _Reader.integer),
+    0x00080008: ("image_type", _Reader.ascii),
+    0x00280010: ("rows", _Reader.ushort),
+    0x00280011: ("columns", _Reader.ushort),
+    0x00280002: ("samples_per_pixel", _Reader.ushort),
+    0x00280004: ("photometric", _Reader.ascii),
+    0x00280006: ("planar_configuration", _Reader.ushort),
+    0x00280100: ("bits_allocated", _Reader.ushort),
+    0x00280101: ("bits_stored", _Reader.ushort),
+    0x00280102: ("high_bit", _Reader.ushort),
+    0x00280103: ("pixel_representation", _Reader.ushort),
+    0x00280008: ("number_of_frames", _Reader.integer),
+    0x00181063: ("frame_time_ms", _Reader.number),
+    0x00281050: ("window_center", _Reader.numbers),
+    0x00281051: ("window_width", _Reader.numbers),
+    0x00281056: ("voi_function", _Reader.ascii),
+    0x00281052: ("rescale_intercept", _Reader.number),
+    0x00281053: ("rescale_slope", _Reader.number),
+    0x00282110: ("lossy", _Reader.ascii),
+    0x00280301: ("burned_in", _Reader.ascii),
+}
+"""Which element each field is read from, and how."""
+TEXTS = frozenset(tag for tag, (_, how) in FIELDS.items() if how in (_Reader.text, _Reader.name))
+"""Those whose reading depends on the character set."""
+
+
 def header_of(source: Scan) -> Header:
     """Return the header of a file that has been scanned."""
     read = _Reader(source)
     charset = read_charset(source)
     read.encodings = charset.encodings
-    return Header(
-        **_identity(read, source), **_descriptions(read), **_image(read), **_places(source),
-        charset=charset, nul_tags=tuple(read.nul_tags),
-    )  # fmt: skip
+    said = {name: how(read, tag) for tag, (name, how) in FIELDS.items()}
+    return Header(**said, **_meta(source), **_places(source), charset=charset, nul_tags=tuple(read.nul_tags))
 
 
-def _identity(read: _Reader, source: Scan) -> dict[str, Any]:
-    def meta(tag: int) -> str:
+def reread(header: Header, source: Scan, tags: Iterable[int]) -> Header | None:
+    """Return what a file of the same layout says in which only ``tags`` and the meta group differ (``likeness``).
+
+    None for one that must be read as a whole.
+    """
+    read = _Reader(source)
+    read.encodings = header.charset.encodings
+    changed = {FIELDS[tag][0]: FIELDS[tag][1](read, tag) for tag in tags if tag in FIELDS}
+    return None if read.nul_tags else _with(header, changed | _meta(source))
+
+
+def _with(header: Header, changed: dict[str, Any]) -> Header:
+    """Return a header with other fields."""
+    return Header(*[changed[name] if name in changed else getattr(header, name) for name in _NAMES])
+
+
+_NAMES = tuple(field.name for field in fields(Header))
+
+
+def _meta(source: Scan) -> dict[str, Any]:
+    def said(tag: int) -> str:
         found = source.meta.get(tag)
         return bytes(source.buffer[found[1] : found[1] + found[2]]).decode("latin_1").strip(" \0") if found else ""
 
     return {
         "transfer_syntax_uid": source.transfer_syntax_uid,
-        "media_sop_class_uid": meta(0x00020002),
-        "media_sop_instance_uid": meta(0x00020003),
-        "sop_class_uid": read.exact(0x00080016),
-        "sop_instance_uid": read.exact(0x00080018),
-        "study_uid": read.exact(0x0020000D),
-        "series_uid": read.exact(0x0020000E),
-        "frame_of_reference_uid": read.ascii(0x00200052),
-        "character_set": read.ascii(0x00080005),
-        "timezone_offset": read.ascii(0x00080201),
-    }
-
-
-def _descriptions(read: _Reader) -> dict[str, Any]:
-    text, ascii_, name = read.text, read.ascii, read.name
-    return {
-        "patient_id": text(0x00100020),
-        "issuer_of_patient_id": text(0x00100021),
-        "patient_name": name(0x00100010),
-        "birth_date": ascii_(0x00100030),
-        "sex": ascii_(0x00100040),
-        "study_date": ascii_(0x00080020),
-        "study_time": ascii_(0x00080030),
-        "study_id": text(0x00200010),
-        "study_description": text(0x00081030),
-        "accession_number": text(0x00080050),
-        "referring_physician": name(0x00080090),
-        "modality": ascii_(0x00080060),
-        "series_number": read.integer(0x00200011),
-        "series_description": text(0x0008103E),
-        "series_date": ascii_(0x00080021),
-        "series_time": ascii_(0x00080031),
-        "step_date": ascii_(0x00400244),
-        "step_time": ascii_(0x00400245),
-        "protocol_name": text(0x00181030),
-        "body_part": ascii_(0x00180015),
-        "laterality": ascii_(0x00200060),
-        "manufacturer": text(0x00080070),
-        "model_name": text(0x00081090),
-        "station_name": text(0x00081010),
-        "institution_name": text(0x00080080),
-        "content_date": ascii_(0x00080023),
-        "content_time": ascii_(0x00080033),
-        "acquisition_date_time": ascii_(0x0008002A),
-    }
-
-
-def _image(read: _Reader) -> dict[str, Any]:
-    ushort, ascii_ = read.ushort, read.ascii
-    return {
-        "instance_number": read.integer(0x00200013),
-        "image_type": ascii_(0x00080008),
-        "rows": ushort(0x00280010),
-        "columns": ushort(0x00280011),
-        "samples_per_pixel": ushort(0x00280002),
-        "photometric": ascii_(0x00280004),
-        "planar_configuration": ushort(0x00280006),
-        "bits_allocated": ushort(0x00280100),
-        "bits_stored": ushort(0x00280101),
-        "high_bit": ushort(0x00280102),
-        "pixel_representation": ushort(0x00280103),
-        "number_of_frames": read.integer(0x00280008),
-        "frame_time_ms": read.number(0x00181063),
-        "window_center": read.numbers(0x00281050),
-        "window_width": read.numbers(0x00281051),
-        "voi_function": ascii_(0x00281056),
-        "rescale_intercept": read.number(0x00281052),
-        "rescale_slope": read.number(0x00281053),
-        "lossy": ascii_(0x00282110),
-        "burned_in": ascii_(0x00280301),
+        "media_sop_class_uid": said(0x00020002),
+        "media_sop_instance_uid": said(0x00020003),
     }
 
 

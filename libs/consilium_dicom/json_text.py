@@ -22,7 +22,8 @@ _SHORT_BYTES = 128
 _LEAN_VRS = SHORT_VRS | frozenset({b"UC", b"UR", b"OB", b"OW"})
 _BINARY = frozenset({b"OB", b"OW"})
 _CHARACTER_SET = 0x00080005
-_CONTEXT = frozenset({_CHARACTER_SET, 0x00280103, 0x00283002})  # what the model looks at for other elements' sake
+CONTEXT = frozenset({_CHARACTER_SET, 0x00280103, 0x00283002})
+"""What the model looks at for other elements' sake."""
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -31,22 +32,31 @@ def to_json_text(source: Scan, header: Header | None, bulk_uri: str) -> str:
     elements, encoding = source.elements, source.encoding
     if encoding.implicit or not encoding.little or len(elements) > MAX_KEPT_ELEMENTS:
         return _dumps(to_json_model(source.buffer, header, bulk_uri, source=source))
+    texts = element_texts(source, header, bulk_uri)
+    return "{" + ",".join([texts[tag] for tag in sorted(texts)]) + "}"
+
+
+def element_texts(source: Scan, header: Header | None, bulk_uri: str) -> dict[int, str]:
+    """Return ``"GGGGEEEE":{...}`` of each element of a file in explicit VR little endian."""
     charset: CharsetReading = header.charset if header is not None else read_charset(source)
     buffer, encodings = source.buffer, charset.encodings
     texts: dict[int, str] = {}
     rest: dict[int, Element] = {}
-    for tag, element in elements.items():
+    for tag, element in source.elements.items():
         vr, at, length = element
-        if not tag & 0xFFFF or tag >> 16 in (0x7FE0, 0xFFFE):
-            rest[tag] = element
-        elif length <= _SHORT_BYTES and vr in _LEAN_VRS:
-            texts[tag] = _element(tag, vr, bytes(buffer[at : at + length]), encodings)
+        if is_short(tag, vr, length):
+            texts[tag] = short_text(tag, vr, bytes(buffer[at : at + length]), encodings)
         else:
             rest[tag] = element
     if rest:
         for name, value in _by_the_model(source, header, bulk_uri, rest).items():
             texts.setdefault(int(name, 16), f'"{name}":{_dumps(value)}')
-    return "{" + ",".join([texts[tag] for tag in sorted(texts)]) + "}"
+    return texts
+
+
+def is_short(tag: int, vr: bytes, length: int) -> bool:
+    """Tell whether ``short_text`` knows such an element."""
+    return length <= _SHORT_BYTES and vr in _LEAN_VRS and bool(tag & 0xFFFF) and tag >> 16 not in (0x7FE0, 0xFFFE)
 
 
 def _by_the_model(source: Scan, header: Header | None, bulk_uri: str, rest: dict[int, Element]) -> JsonObject:
@@ -54,13 +64,13 @@ def _by_the_model(source: Scan, header: Header | None, bulk_uri: str, rest: dict
     around = {
         tag: element
         for tag, element in source.elements.items()
-        if tag in _CONTEXT or (tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF)
+        if tag in CONTEXT or (tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF)
     }
     return to_json_model(source.buffer, header, bulk_uri, source=replace(source, elements=rest | around))
 
 
 @lru_cache(maxsize=16384)
-def _element(tag: int, vr: bytes, raw: bytes, encodings: Encodings) -> str:
+def short_text(tag: int, vr: bytes, raw: bytes, encodings: Encodings) -> str:
     """Return ``"GGGGEEEE":{...}`` of a short element in little endian."""
     here: JsonObject = {"vr": vr.decode("ascii")}
     if raw and vr in _BINARY:

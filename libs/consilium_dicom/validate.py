@@ -74,6 +74,7 @@ def validate(
     data: Buffer,
     header: Header | None = None,
     *,
+    source: Scan | None = None,
     decode: DecodeFrames = "sample",
     accept_private: bool = True,
     known: Circumstances = UNKNOWN,
@@ -81,12 +82,14 @@ def validate(
     """Return the verdict on one file.
 
     ``decode`` says which compressed frames are decoded: none, the first, middle and last, or all; native ones never need it.
-    ``accept_private`` lets vendors' SOP classes pass with a warning. ``header`` is not read again when given.
+    ``accept_private`` lets vendors' SOP classes pass with a warning. ``header`` is not read again when given, and ``source`` not
+    looked at for its structure again (V1 found nothing in a file of the same layout, see ``likeness``).
     """
     found = list(known.transport)
     try:
-        source = scan(data)
-        found += _structure(source)
+        if source is None:
+            source = scan(data)
+            found += _structure(source)
         read = header or header_of(source)
     except TooLarge as error:
         return _run([*found, finding("too-large", why=error.detail)], None, known.policy)
