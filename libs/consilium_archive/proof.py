@@ -22,11 +22,10 @@ from consilium_platform.blobs import (
     BlobDamaged,
     BlobNotFound,
     BlobStore,
+    TwoPlaces,
     check_whole,
     checked,
-    first_place,
     is_whole,
-    read_checked,
 )
 from consilium_platform.sql import Database
 
@@ -46,8 +45,12 @@ class Proof:
         self._marking: set[str] = set()
 
     @cached_property
+    def _places(self) -> TwoPlaces | None:
+        return self._blobs if isinstance(self._blobs, TwoPlaces) else None
+
+    @cached_property
     def _first(self) -> BlobStore:
-        return first_place(self._blobs)
+        return self._blobs if self._places is None else self._places.first
 
     async def read(self, place: Place, read: Callable[[BlobStore], Awaitable[bytes]], length: int) -> bytes:
         """Return what ``read`` gives in its full length; raise OriginalDamaged, or of a derivative BlobNotFound."""
@@ -79,7 +82,8 @@ class Proof:
                 raise
 
         try:
-            return await read_checked(self._blobs, place.key, attempt)
+            places = self._places
+            return await (attempt(self._first) if places is None else places.read(place.key, attempt))
         except BlobNotFound as problem:
             raise await self._gone(place) from problem
         finally:

@@ -27,7 +27,8 @@ from consilium_archive.stages import original_key
 from consilium_archive.storage_tables import damage
 from consilium_archive.tables import instance, study
 from consilium_dicom.frames import FrameIndex
-from consilium_platform.blobs import BlobStore, GetsHere, checked
+from consilium_dicom.uids import transfer_syntax
+from consilium_platform.blobs import BlobNotFound, BlobStore, BlobsUnavailable, GetsHere, checked
 from consilium_platform.hot import Hot
 from consilium_platform.sql import Database
 
@@ -66,6 +67,12 @@ class Place:
     copy_damage: str = ""
 
     @property
+    def is_video(self) -> bool:
+        """Tell whether the instance is one stream instead of frames."""
+        known = transfer_syntax(self.transfer_syntax_uid)
+        return known is not None and known.codec == "video"
+
+    @property
     def is_original(self) -> bool:
         """Tell it from the place of a derivative, which can be made again."""
         return self.key == original_key(self.tenant, self.sha256)
@@ -93,6 +100,7 @@ _ONE = Hot(
     )
 )
 _SMALL_INDEX_BYTES = 16 << 10
+_AHEAD_BYTES = 4 << 20
 
 
 class ArchiveReader:
@@ -101,6 +109,7 @@ class ArchiveReader:
     def __init__(self, database: Database, blobs: BlobStore) -> None:
         self._database = database
         self._blobs = blobs
+        self._here = blobs if isinstance(blobs, GetsHere) else None
         self._totals = Totals()
         self._proof = Proof(database, blobs)
 
@@ -146,13 +155,36 @@ class ArchiveReader:
 
         All three UIDs of ``scope`` are named: an instance is found in its own series and study alone.
         """
-        named = {
-            "tenant": tenant, "study": scope.study_uid, "series": scope.series_uid, "sop": scope.sop_instance_uid,
-        }  # fmt: skip
-        row = await self._database.query(lambda session: _ONE.first(session, named))
-        if row is None:
-            raise NotArchived("There is no such instance.")
-        return _place(tenant, row), _frame_index(row.frame_index)
+        return await self._database.query(partial(_one, tenant=tenant, scope=scope))
+
+    @property
+    def look_here(self) -> Callable[[str, Scope], tuple[Place, FrameIndex | None]] | None:
+        """Return what does ``frame_index`` in the calling thread, which must not be the loop's; None: this database can't."""
+        if not self._database.answers_here:
+            return None
+        return lambda tenant, scope: self._database.glance_here(partial(_one, tenant=tenant, scope=scope))
+
+    async def frame(self, tenant: str, scope: Scope, number: int) -> tuple[Place, FrameIndex | None, bytes | None]:
+        """Return what ``frame_index`` does, and frame ``number`` (from 0) as it is stored if that took no other visit to a thread.
+
+        No bytes: there may be no such frame, it may be damaged, or the store is another one; ``original_range`` tells.
+        """
+        blobs = self._here if self._database.answers_here else None
+
+        def work(session: Session) -> tuple[Place, FrameIndex | None, bytes | None]:
+            place, index = _one(session, tenant, scope)
+            if blobs is None or index is None or index.inflated or not 0 <= number < index.count or place.first_damage:
+                return place, index, None
+            start, length = index.span(number)
+            if length > _AHEAD_BYTES:
+                return place, index, None
+            try:
+                span = checked(blobs.get_range_here(place.key, start, length), length)
+            except (BlobNotFound, BlobsUnavailable):
+                return place, index, None
+            return place, index, index.cut(number, span)
+
+        return await self._database.query(work)
 
     async def middle(self, tenant: str, scope: Scope) -> tuple[Place, FrameIndex | None] | None:
         """Return the instance in the middle of those with frames inside the scope, None without any; raise NotArchived."""
@@ -189,8 +221,8 @@ class ArchiveReader:
 
         It raises BlobNotFound for what is missing or short: ``original`` then says what of it, and remembers it.
         """
-        blobs = self._blobs
-        if place.first_damage or not isinstance(blobs, GetsHere):
+        blobs = self._here
+        if place.first_damage or blobs is None:
             return None
 
         def read() -> bytes:
@@ -206,6 +238,14 @@ class ArchiveReader:
     async def sure(self, place: Place) -> None:
         """Raise OriginalDamaged unless a place has the original in its whole length: before the answer to what is read in stretches."""
         await self._proof.sure(place)
+
+
+def _one(session: Session, tenant: str, scope: Scope) -> tuple[Place, FrameIndex | None]:
+    named = {"tenant": tenant, "study": scope.study_uid, "series": scope.series_uid, "sop": scope.sop_instance_uid}
+    row = _ONE.first(session, named)
+    if row is None:
+        raise NotArchived("There is no such instance.")
+    return _place(tenant, row), _frame_index(row.frame_index)
 
 
 def _frame_index(packed: bytes | None) -> FrameIndex | None:

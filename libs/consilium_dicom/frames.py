@@ -56,6 +56,20 @@ class FrameIndex:
         start, stop = frame * self.frame_bits, (frame + 1) * self.frame_bits
         return ((self.first + start // 8, (stop + 7) // 8 - start // 8),)
 
+    def span(self, frame: int) -> Segment:
+        """Return the (offset, length) of the one stretch of the file that holds all of frame ``frame``."""
+        wanted = self.ranges(frame)
+        start = wanted[0][0]
+        return start, max(offset + length for offset, length in wanted) - start
+
+    def cut(self, frame: int, span: bytes) -> bytes:
+        """Return the frame's bytes from its ``span``."""
+        wanted = self.ranges(frame)
+        if len(wanted) == 1 and self.segments:
+            return span
+        start = wanted[0][0]
+        return self.join(frame, [span[at - start : at - start + length] for at, length in wanted])
+
     def join(self, frame: int, parts: Sequence[Buffer]) -> bytes:
         """Return the frame's bytes from what ``ranges`` named; re-aligns 1 bit frames that begin inside a byte."""
         whole = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)

@@ -56,6 +56,9 @@ class PixelTables:
         return self.looks[frame] if frame < len(self.looks) else self.looks[0]
 
 
+NO_TABLES = PixelTables()
+
+
 def read_tables(data: Buffer, source: Scan | None = None) -> PixelTables:
     """Return the tables of one file; a broken table is a ``DicomInvalid``."""
     source = source or scan(data, to_pixels=True)

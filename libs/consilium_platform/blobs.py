@@ -199,6 +199,10 @@ class GetsHere(Protocol):
         """Return the whole object; raise BlobNotFound. Blocks."""
         ...
 
+    def get_range_here(self, key: str, start: int, length: int) -> bytes:
+        """Return what ``get_range`` would; raise BlobNotFound. Blocks."""
+        ...
+
 
 def check_key(key: str) -> str:
     """Return the key or raise Invalid: no absolute path, no dot segments, no surprise."""

@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import TypeVar
@@ -73,7 +72,7 @@ class FolderBlobs:
 
     async def put(self, key: str, data: Bytes, content_type: str = "application/octet-stream") -> None:
         """Write beside, sync, rename, sync the folder."""
-        await self._run(partial(self.put_here, key, data))
+        await self._workers.run(self.put_here, key, data)
 
     def put_here(self, key: str, data: Bytes) -> None:
         """Do what ``put`` does in the calling thread, which must not be the loop's."""
@@ -127,26 +126,25 @@ class FolderBlobs:
 
     async def get(self, key: str) -> bytes:
         """Read the file."""
-        path = self._root / check_key(key)
-        return await self._run(path.read_bytes)
+        return await self._workers.run(self.get_here, key)
 
     def get_here(self, key: str) -> bytes:
         """Read the file in the calling thread, which must not be the loop's."""
-        with _translated():
-            return (self._root / check_key(key)).read_bytes()
+        with _translated(), open(f"{self._root}/{check_key(key)}", "rb", buffering=0) as file:  # noqa: PTH123 - like above
+            return file.read()
 
     async def get_range(self, key: str, start: int, length: int) -> bytes:
         """Read a part of the file."""
-        path = self._root / check_key(key)
+        return await self._workers.run(self.get_range_here, key, start, length)
 
-        def work() -> bytes:
-            descriptor = os.open(path, os.O_RDONLY)
+    def get_range_here(self, key: str, start: int, length: int) -> bytes:
+        """Read a part of the file in the calling thread, which must not be the loop's."""
+        with _translated():
+            descriptor = os.open(f"{self._root}/{check_key(key)}", os.O_RDONLY)
             try:
                 return os.pread(descriptor, length, start)
             finally:
                 os.close(descriptor)
-
-        return await self._run(work)
 
     async def get_stream(self, key: str) -> AsyncGenerator[bytes]:
         """Read the file chunk by chunk; it is opened once, so a removal on the way does not tear it."""
@@ -160,8 +158,11 @@ class FolderBlobs:
 
     async def size(self, key: str) -> int:
         """Return the file's size."""
-        path = self._root / check_key(key)
-        return await self._run(lambda: path.stat().st_size)
+        return await self._workers.run(self._size_here, key)
+
+    def _size_here(self, key: str) -> int:
+        with _translated():
+            return os.stat(f"{self._root}/{check_key(key)}").st_size  # noqa: PTH116 - like above
 
     async def delete(self, key: str) -> None:
         """Unlink the file."""

@@ -59,7 +59,14 @@ async def door_client(door: Door, headers: dict[str, str]) -> AsyncIterator[http
 async def door_server(door: Door, port: int = 0) -> AsyncIterator[str]:
     """Serve the rooms by uvicorn on a port of loopback (0: a free one); yield the base URL."""
     config = uvicorn.Config(
-        door, host="127.0.0.1", port=port, http=StraightProtocol, lifespan="off", log_level="warning", access_log=False
+        door,
+        host="127.0.0.1",
+        port=port,
+        http=StraightProtocol,
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(), name="archive-server")

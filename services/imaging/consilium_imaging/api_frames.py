@@ -19,16 +19,16 @@ from consilium_imaging.api_qido import base_url
 from consilium_imaging.bulkdata import bulk_answer
 from consilium_imaging.byte_ranges import Whole, bytes_answer, part_answer
 from consilium_imaging.desk import ViewDesk
-from consilium_imaging.errors import NotAPicture, RequestInvalid, VideoHasNoFrames
+from consilium_imaging.errors import NotAcceptable, NotAPicture, RequestInvalid, VideoHasNoFrames
 from consilium_imaging.frame_media import FrameForm, choose_form, offers
-from consilium_imaging.multipart import Read, in_order, new_boundary, part_head, tail
+from consilium_imaging.multipart import PiecesResponse, Read, in_order, new_boundary, part_head, tail
 from consilium_imaging.negotiate import ranges, refuse
 from consilium_imaging.pictures import Wish
 from consilium_imaging.transcoding import VERSION
-from consilium_imaging.videos import is_video
 from consilium_imaging.wado import cache_headers, etag, not_modified, scope, unchanged, wish_of
 from consilium_platform.blobs import BlobNotFound
 from consilium_platform.http.auth import require
+from consilium_platform.http.plain_route import PlainRoute
 
 PDF, PDF_CLASS, PDF_PATH = "application/pdf", "1.2.840.10008.5.1.4.1.1.104.1", "00420011"
 REDUCE = "consilium-reduce"
@@ -41,7 +41,7 @@ _THUMBNAIL = (256, 256)
 
 def frames_router(desk: ViewDesk) -> APIRouter:
     """Return the addresses of frames, pictures and thumbnails."""
-    router = APIRouter(prefix="/dicomweb/studies/{study}")
+    router = APIRouter(prefix="/dicomweb/studies/{study}", route_class=PlainRoute)
     reader = require(Permission.STUDY_READ)
     of_instance = "/series/{series}/instances/{instance}"
 
@@ -49,9 +49,17 @@ def frames_router(desk: ViewDesk) -> APIRouter:
     async def frames(
         study: str, series: str, instance: str, frames: str, request: Request, principal: Principal = Depends(reader)
     ) -> Response:
-        place, index = await _instance(desk, principal, scope(study, series, instance))
+        numbers, asked = frame_numbers(frames), scope(study, series, instance)
+        if len(numbers) > 1 or "if-none-match" in request.headers:
+            found = await _instance(desk, principal, asked)
+            _no_video(found[0])
+            return await frames_answer(desk, request, principal, found, numbers)
+        await desk.views.once(principal, "study.view", study)
+        place, index, stored = await desk.reader.frame(principal.tenant, asked, numbers[0])
+        if index is None:
+            raise NotAPicture("The instance has no frames.", sop_class_uid=place.sop_class_uid)
         _no_video(place)
-        return await frames_answer(desk, request, principal, (place, index), frame_numbers(frames))
+        return await frames_answer(desk, request, principal, (place, index), numbers, stored)
 
     @router.get(of_instance + "/frames/{frame}/rendered")
     async def rendered_frame(
@@ -65,12 +73,19 @@ def frames_router(desk: ViewDesk) -> APIRouter:
     async def rendered(
         study: str, series: str, instance: str, request: Request, principal: Principal = Depends(reader)
     ) -> Response:
-        place, index = await _found(desk, principal, scope(study, series, instance))
+        asked, wish = scope(study, series, instance), _plain_wish(request)
+        await desk.views.once(principal, "study.view", study)
+        if wish is None:
+            place, index = await desk.reader.frame_index(principal.tenant, asked)
+        else:
+            place, index, drawn = await desk.pictures.found(principal.tenant, asked, wish)
+            if drawn is not None:
+                return _picture(place, 0, wish, drawn)
         if place.sop_class_uid == PDF_CLASS:
             return await bulk_answer(desk, request, place, None, PDF_PATH, PDF)
         if index is None:
             raise NotAPicture("The instance has no frames.", sop_class_uid=place.sop_class_uid)
-        if is_video(place):
+        if place.is_video:
             return await video_answer(desk, request, place, index)
         return await picture_answer(desk, request, place, index, 0, wish_of(request))
 
@@ -131,9 +146,14 @@ async def _instance(desk: ViewDesk, principal: Principal, asked: Scope) -> tuple
 
 
 async def frames_answer(
-    desk: ViewDesk, request: Request, principal: Principal, found: tuple[Place, FrameIndex], frames: list[int]
+    desk: ViewDesk,
+    request: Request,
+    principal: Principal,
+    found: tuple[Place, FrameIndex],
+    frames: list[int],
+    stored: bytes | None = None,
 ) -> Response:
-    """Return the frames (counted from 0) in the form that the client takes."""
+    """Return the frames (counted from 0) in the form that the client takes; ``stored``: the only one, if it has been read already."""
     place, index = found
     missing = [number + 1 for number in frames if number >= index.count]
     if missing:
@@ -143,7 +163,10 @@ async def frames_answer(
     tag = etag("frames", place.sha256, form, levels, *([VERSION] if form.made else []), *frames)
     if unchanged(request, tag):
         return not_modified(tag)
-    read = await _reader(desk, principal, found, form)
+    if stored is not None and not form.made:
+        read: ReadFrame = partial(_just, stored)
+    else:
+        read = await _reader(desk, principal, found, form)
     if levels and form.media == "image/jphc":
         form, read = replace(form, transfer_syntax_uid=HTJ2K_LOSSY), _reducing(read, levels)
     try:
@@ -160,7 +183,7 @@ async def frames_answer(
     ]
     media = f'multipart/related; type="{form.media}"; boundary={boundary}'
     if len(frames) == 1:
-        return Response(b"".join((heads[0], first, tail(boundary))), 200, cache_headers(tag), media)
+        return PiecesResponse((heads[0], first, tail(boundary)), cache_headers(tag), media)
     await desk.reader.sure(place)  # the first frame says nothing of the last
     reads: list[Read] = [partial(_just, first)]
     reads += [partial(read, number) for number in frames[1:]]
@@ -205,7 +228,7 @@ def _reducing(read: ReadFrame, levels: int) -> ReadFrame:
     return reduced_frame
 
 
-async def _just(data: bytes) -> bytes:
+async def _just(data: bytes, _number: int = 0) -> bytes:
     return data
 
 
@@ -221,14 +244,32 @@ async def picture_answer(
     desk: ViewDesk, request: Request, place: Place, index: FrameIndex, frame: int, wish: Wish
 ) -> Response:
     """Return one frame drawn; of a video a picture of its beginning."""
-    tag = etag("picture", place.sha256, frame, wish)
+    tag = _picture_tag(place, frame, wish)
     if unchanged(request, tag):
         return not_modified(tag)
-    if is_video(place):
+    if place.is_video:
         drawn = await desk.videos.picture(place, index, wish)
     else:
         drawn = await desk.pictures.picture(place, index, frame, wish)
-    return Response(drawn, 200, cache_headers(tag), f"image/{wish.fmt}")
+    return _picture(place, frame, wish, drawn)
+
+
+def _picture_tag(place: Place, frame: int, wish: Wish) -> str:
+    return etag("picture", place.sha256, frame, wish)
+
+
+def _picture(place: Place, frame: int, wish: Wish, drawn: bytes) -> Response:
+    return Response(drawn, 200, cache_headers(_picture_tag(place, frame, wish)), f"image/{wish.fmt}")
+
+
+def _plain_wish(request: Request) -> Wish | None:
+    """Return how a picture is asked for; None where a copy is to be looked after first, or the wish fits no picture."""
+    if "if-none-match" in request.headers:
+        return None
+    try:
+        return wish_of(request)
+    except (NotAcceptable, RequestInvalid):  # what is no picture may fit it; for one it is raised again
+        return None
 
 
 async def video_answer(desk: ViewDesk, request: Request, place: Place, index: FrameIndex) -> Response:
@@ -244,7 +285,7 @@ async def video_answer(desk: ViewDesk, request: Request, place: Place, index: Fr
 
 
 def _no_video(place: Place) -> None:
-    if is_video(place):
+    if place.is_video:
         raise VideoHasNoFrames(
             "A video is stored as one stream: ask for the instance's /rendered (video/mp4), its bulk data, or the instance."
         )

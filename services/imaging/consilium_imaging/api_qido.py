@@ -13,6 +13,7 @@ from consilium_imaging.negotiate import json_type
 from consilium_imaging.settings import ImagingSettings
 from consilium_imaging.views import ViewAudit
 from consilium_platform.http.auth import require
+from consilium_platform.http.plain_route import PlainRoute
 
 _NAMES = {Level.STUDY: "studies", Level.SERIES: "series", Level.INSTANCE: "instances"}
 _MORE = '299 consilium "There are more results than X-Total-Count says: it counts no further."'
@@ -39,7 +40,7 @@ def base_url(request: Request, settings: ImagingSettings) -> str:
 
 def qido_router(desk: SearchDesk) -> APIRouter:
     """Return the six search addresses."""
-    router = APIRouter(prefix="/dicomweb")
+    router = APIRouter(prefix="/dicomweb", route_class=PlainRoute)
     reader = require(Permission.STUDY_READ)
 
     @router.get("/studies")

@@ -16,13 +16,14 @@ from consilium_imaging.instances import instances_answer
 from consilium_imaging.negotiate import json_type
 from consilium_imaging.wado import etag, scope, unchanged
 from consilium_platform.http.auth import require
+from consilium_platform.http.plain_route import PlainRoute
 
 _INFLATE_HERE_BYTES = 256 << 10  # about 1 ms; more is done in a thread
 
 
 def retrieve_router(desk: ViewDesk) -> APIRouter:
     """Return the addresses of originals, metadata and bulk data."""
-    router = APIRouter(prefix="/dicomweb/studies/{study}")
+    router = APIRouter(prefix="/dicomweb/studies/{study}", route_class=PlainRoute)
     reader = require(Permission.STUDY_READ)
 
     @router.get("/metadata")

@@ -18,9 +18,9 @@ from consilium_imaging.errors import NotAcceptable, NotAPicture, RequestInvalid
 from consilium_imaging.instances import DICOM, stored_answer, target_of, transcoded_answer
 from consilium_imaging.pictures import Wish
 from consilium_imaging.transcoding import VERSION, Source
-from consilium_imaging.videos import is_video
 from consilium_imaging.wado import MOST_SIDE, etag, not_modified, scope, unchanged
 from consilium_platform.http.auth import require
+from consilium_platform.http.plain_route import PlainRoute
 
 _PICTURES: dict[str, Format] = {"image/jpeg": "jpeg", "image/png": "png"}
 _VIDEOS = ("video/mp4", "video/mpeg")
@@ -30,7 +30,7 @@ _REFUSED = ("region", "presentationUID", "presentationSeriesUID")
 
 def uri_router(desk: ViewDesk) -> APIRouter:
     """Return the one address."""
-    router = APIRouter()
+    router = APIRouter(route_class=PlainRoute)
     reader = require(Permission.STUDY_READ)
 
     @router.get("/wado")
@@ -76,9 +76,9 @@ def _media(request: Request, place: Place) -> str:
     the file (9.1.2.2).
     """
     still = place.frames == 1 or (place.frames and request.query_params.get("frameNumber"))
-    usual = "image/jpeg" if still and not is_video(place) else DICOM
+    usual = "image/jpeg" if still and not place.is_video else DICOM
     offered: tuple[str, ...] = (
-        (*_VIDEOS, DICOM) if is_video(place) else (*_PICTURES, DICOM) if place.frames else (DICOM,)
+        (*_VIDEOS, DICOM) if place.is_video else (*_PICTURES, DICOM) if place.frames else (DICOM,)
     )
     if place.sop_class_uid == PDF_CLASS:
         offered = (PDF, DICOM)

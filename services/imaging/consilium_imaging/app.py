@@ -21,6 +21,7 @@ from consilium_imaging.videos import open_videos
 from consilium_imaging.views import ViewAudit
 from consilium_imaging.workers import Workers
 from consilium_platform.http.app import create_app
+from consilium_platform.http.plain_route import serve
 from consilium_platform.platform import Platform
 
 
@@ -39,9 +40,9 @@ async def open_service(platform: Platform, settings: ImagingSettings | None = No
         derivatives = await stack.enter_async_context(open_derivatives(pictures, platform.blobs, platform.bus, rule))
         app = create_app("imaging", platform)
         desk = ViewDesk(reader, pictures, videos, derivatives, views, settings)
-        app.include_router(frames_router(desk))  # first: routes are tried in order, and these are asked for most
-        app.include_router(qido_router(SearchDesk(reader, views, settings)))
-        app.include_router(retrieve_router(desk))
-        app.include_router(uri_router(desk))
+        serve(app, frames_router(desk))  # first: routes are tried in order, and these are asked for most
+        serve(app, qido_router(SearchDesk(reader, views, settings)))
+        serve(app, retrieve_router(desk))
+        serve(app, uri_router(desk))
         app.include_router(worklist_router(platform.database, views))
         yield app

@@ -26,6 +26,10 @@ class ByteCache(Generic[K, V]):
             self._kept.move_to_end(key)
         return value
 
+    def holds(self, key: K) -> bool:
+        """Tell whether there is a value, which any thread may ask."""
+        return key in self._kept
+
     def put(self, key: K, value: V) -> None:
         """Keep the value."""
         size = self._size_of(value)

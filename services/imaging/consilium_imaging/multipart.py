@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import islice
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 Read = Callable[[], Awaitable[bytes]]
 
@@ -21,6 +24,21 @@ class Piece:
     location: str
     size_bytes: int
     reads: Iterable[Read]
+
+
+class PiecesResponse(Response):
+    """Bytes that are in memory in pieces: they are sent one behind the other, not joined first."""
+
+    def __init__(self, pieces: Sequence[bytes], headers: Mapping[str, str], media_type: str) -> None:
+        super().__init__(b"", 200, {**headers, "Content-Length": str(sum(map(len, pieces)))}, media_type)
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for piece in self._pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def new_boundary() -> str:

@@ -14,14 +14,16 @@ from typing import Any, Literal, TypeVar, cast
 from numpy.typing import NDArray
 
 from consilium_archive.errors import NotArchived
-from consilium_archive.reader import ArchiveReader, Place
+from consilium_archive.reader import ArchiveReader, Place, Scope
 from consilium_dicom.frames import FrameIndex, frame_bytes
 from consilium_dicom.header import Header, header_of, read_header
-from consilium_dicom.luts import PixelTables, read_tables
+from consilium_dicom.likeness import Kinds
+from consilium_dicom.luts import NO_TABLES, PixelTables, read_tables
 from consilium_dicom.render import VoiFunction, decode_frame, passes_through, render_samples
 from consilium_dicom.scan import scan
 from consilium_dicom.transcode import frame_as
 from consilium_imaging.caches import ByteCache
+from consilium_imaging.errors import RenderBusy
 from consilium_imaging.workers import Workers
 from consilium_platform.blobs import BlobNotFound
 
@@ -47,6 +49,13 @@ class _Context:
     tables: PixelTables
 
 
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    context: _Context
+    picture: bytes
+    samples: NDArray[Any] | None
+
+
 class Pictures:
     """Serves frames; owns no thread: CPU work runs in ``workers``.
 
@@ -58,6 +67,7 @@ class Pictures:
         self.reader = reader
         self.workers = workers
         self._contexts: OrderedDict[str, _Context] = OrderedDict()
+        self._kinds = Kinds()
         self._drawn: ByteCache[tuple[str, int, Wish], bytes] = ByteCache(cache_bytes, len)
         self._decoded: ByteCache[tuple[str, int], NDArray[Any]] = ByteCache(decoded_bytes, lambda one: int(one.nbytes))
 
@@ -67,12 +77,7 @@ class Pictures:
         if index.inflated:
             data = await self.reader.original(place)
             return await self.workers.run(lambda: frame_bytes(data, index, frame, read_header(data)))
-        wanted = index.ranges(frame)
-        start, stop = wanted[0][0], max(offset + length for offset, length in wanted)
-        span = await self.reader.original_range(place, start, stop - start)
-        if len(wanted) == 1 and index.encapsulated:
-            return span
-        return index.join(frame, [span[at - start : at - start + length] for at, length in wanted])
+        return index.cut(frame, await self.reader.original_range(place, *index.span(frame)))
 
     async def coded(self, place: Place, index: FrameIndex, frame: int, target: str, *, waits: bool = False) -> bytes:
         """Return frame ``frame`` in another transfer syntax: a code stream, or little-endian samples, colour by pixel.
@@ -83,30 +88,59 @@ class Pictures:
             place, index, frame, lambda context, data: frame_as(context.header, data, target), waits=waits
         )
 
+    async def found(self, tenant: str, scope: Scope, wish: Wish) -> tuple[Place, FrameIndex | None, bytes | None]:
+        """Return the instance, where its frames lie, and its picture if one visit to a thread finds, reads and draws it.
+
+        No picture: there are several frames, or it is drawn already, or is a video, or damaged, or lies elsewhere: ``picture`` tells.
+        """
+        look = self.reader.look_here
+        if look is None:
+            return *await self.reader.frame_index(tenant, scope), None
+
+        def work() -> tuple[Place, FrameIndex | None, _Drawn | None]:
+            place, index = look(tenant, scope)
+            read = self.reader.here(place)
+            if index is None or read is None or not _at_once(place, index):
+                return place, index, None
+            if self._drawn.holds((place.sha256, 0, wish)) or self._decoded.holds((place.sha256, 0)):
+                return place, index, None
+            try:
+                whole = read()
+            except BlobNotFound:
+                return place, index, None
+            context = self._contexts.get(place.sha256) or self._context(whole)
+            return place, index, _Drawn(context, *_draw(context, frame_bytes(whole, index, 0), 0, wish))
+
+        try:
+            place, index, made = await self.workers.run(work)
+        except RenderBusy:  # what is drawn already is given all the same
+            return *await self.reader.frame_index(tenant, scope), None
+        if index is None or made is None:
+            return place, index, None
+        self._keep(place, made.context)
+        self._remember(place, index, 0, wish, made.picture, made.samples)
+        return place, index, made.picture
+
     async def picture(self, place: Place, index: FrameIndex, frame: int, wish: Wish) -> bytes:
         """Return frame ``frame`` drawn as JPEG or PNG."""
-        key = (place.sha256, frame, wish)
-        drawn = self._drawn.get(key)
-        if drawn is None:
-            drawn = await self._draw(place, index, frame, wish)
-            self._drawn.put(key, drawn)
-        return drawn
-
-    async def _draw(self, place: Place, index: FrameIndex, frame: int, wish: Wish) -> bytes:
+        if (known := self._drawn.get((place.sha256, frame, wish))) is not None:
+            return known
         context, samples = self._contexts.get(place.sha256), self._decoded.get((place.sha256, frame))
         if context is not None and samples is not None:
-            return await self.workers.run(partial(_render, context, samples, frame, wish))
-
-        def work(context: _Context, data: bytes) -> tuple[bytes, NDArray[Any] | None]:
-            if wish.fmt == "jpeg" and wish.viewport is None and passes_through(data, context.header):
-                return data, None
-            samples = decode_frame(context.header, data)
-            return _render(context, samples, frame, wish), samples
-
+            drawn = await self.workers.run(partial(_render, context, samples, frame, wish))
+            self._remember(place, index, frame, wish, drawn, None)
+            return drawn
+        work = partial(_draw, frame=frame, wish=wish)
         drawn, decoded = await self._of_frame(place, index, frame, work, waits=False)
+        self._remember(place, index, frame, wish, drawn, decoded)
+        return drawn
+
+    def _remember(
+        self, place: Place, index: FrameIndex, frame: int, wish: Wish, drawn: bytes, decoded: NDArray[Any] | None
+    ) -> None:
+        self._drawn.put((place.sha256, frame, wish), drawn)
         if decoded is not None and index.encapsulated:  # native samples are a view of what a read gives as fast
             self._decoded.put((place.sha256, frame), decoded)
-        return drawn
 
     async def _of_frame(
         self, place: Place, index: FrameIndex, frame: int, work: Callable[[_Context, bytes], T], *, waits: bool
@@ -122,7 +156,7 @@ class Pictures:
 
             def from_whole() -> tuple[_Context, T]:
                 whole = here() if here is not None else cast(bytes, given)
-                context = known or _context(whole)
+                context = known or self._context(whole)
                 return context, work(context, frame_bytes(whole, index, frame, context.header))
 
             try:
@@ -136,15 +170,42 @@ class Pictures:
             return made
         if known is None:  # the first frame lies behind everything that describes it
             head = await self.reader.original_range(place, 0, index.ranges(0)[0][0])
-            known = await run(partial(_context, head))
+            known = await run(partial(_context_of, head))
         self._keep(place, known)
         return await run(partial(work, known, await self.stored(place, index, frame)))
+
+    def _context(self, whole: bytes) -> _Context:
+        """Return what pictures need of an instance; those of a series have nearly the same."""
+        like = self._kinds.find(whole)
+        if like is None:
+            source = scan(whole)
+            context = _Context(header_of(source), read_tables(whole, source))
+            self._kinds.learn(source, context.header)
+            return context
+        if "tables" not in like.kind.memo:
+            tables = read_tables(whole, like.source)
+            if tables != NO_TABLES:  # their values may differ, whether there are any can't
+                return _Context(like.header, tables)
+            like.kind.memo["tables"] = tables
+        return _Context(like.header, like.kind.memo["tables"])
 
     def _keep(self, place: Place, context: _Context) -> None:
         self._contexts[place.sha256] = context
         self._contexts.move_to_end(place.sha256)
         while len(self._contexts) > _CONTEXTS:
             self._contexts.popitem(last=False)
+
+
+def _at_once(place: Place, index: FrameIndex) -> bool:
+    return index.count == 1 and not index.inflated and place.size_bytes <= _WHOLE_BELOW_BYTES and not place.is_video
+
+
+def _draw(context: _Context, data: bytes, frame: int, wish: Wish) -> tuple[bytes, NDArray[Any] | None]:
+    """Return the picture, and the samples if it took any."""
+    if wish.fmt == "jpeg" and wish.viewport is None and passes_through(data, context.header):
+        return data, None
+    samples = decode_frame(context.header, data)
+    return _render(context, samples, frame, wish), samples
 
 
 def _render(context: _Context, samples: NDArray[Any], frame: int, wish: Wish) -> bytes:
@@ -154,9 +215,9 @@ def _render(context: _Context, samples: NDArray[Any], frame: int, wish: Wish) ->
     )  # fmt: skip
 
 
-def _context(data: bytes) -> _Context:
-    source = scan(data, to_pixels=True)
-    return _Context(header_of(source), read_tables(data, source))
+def _context_of(head: bytes) -> _Context:
+    source = scan(head, to_pixels=True)
+    return _Context(header_of(source), read_tables(head, source))
 
 
 def _check(index: FrameIndex, frame: int) -> None:

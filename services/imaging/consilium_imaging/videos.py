@@ -46,12 +46,6 @@ class Film:
     read: ReadRange
 
 
-def is_video(place: Place) -> bool:
-    """Tell whether the instance is one stream instead of frames."""
-    known = transfer_syntax(place.transfer_syntax_uid)
-    return known is not None and known.codec == "video"
-
-
 class _File:
     """An open file that outlives its name; closed with its last reader."""
 

@@ -24,6 +24,7 @@ from consilium_ingest.stow_json import response_body, status_of_answers, unreada
 from consilium_ingest.stow_metadata import rebuilt
 from consilium_platform.audit import AuditLog, AuditRecord
 from consilium_platform.http.auth import require
+from consilium_platform.http.plain_route import PlainRoute
 from consilium_platform.http.straight import body_of
 
 
@@ -39,7 +40,7 @@ class StowDesk:
 
 def stow_router(desk: StowDesk) -> APIRouter:
     """Return the two STOW-RS addresses."""
-    router = APIRouter()
+    router = APIRouter(route_class=PlainRoute)
     storer = require(Permission.STUDY_STORE)
 
     @router.post("/dicomweb/studies")

@@ -27,6 +27,7 @@ from consilium_ingest.upload_ingest import UploadIngest
 from consilium_ingest.upload_rows import UploadRows
 from consilium_ingest.uploads import Uploads
 from consilium_platform.http.app import create_app
+from consilium_platform.http.plain_route import serve
 from consilium_platform.platform import Platform
 from consilium_platform.tasks import end_task
 
@@ -65,7 +66,7 @@ async def open_service(
         ingest = UploadIngest(uploads, writer, spool, platform.audit, keep=keep)
         await stack.enter_async_context(_running(ingest))
         app.include_router(uploads_router(uploads))
-        app.include_router(stow_router(StowDesk(writer, spool, platform.audit, settings)))
+        serve(app, stow_router(StowDesk(writer, spool, platform.audit, settings)))
         held = QuarantineDesk(QuarantineRows(platform.database, platform.outbox), writer, platform.blobs, spool)
         app.include_router(quarantine_router(held, platform.audit))
         care = StorageCare(
