@@ -1,7 +1,8 @@
 """The archive's one writer: received -> validated -> stored -> indexed, and only then acknowledged.
 
 CPU work runs in a bounded thread pool, bytes go to the object store (durable on return), and one task commits index rows in groups,
-so that many concurrent requests share a commit; what a sender wants written with it (its audit entry) goes into the same transaction,
+so that many concurrent requests share a commit. Where thread, store and database allow it, one visit to a thread does all of that
+(``at_once``), and threads that wait for their turn share a commit likewise. What a sender wants written with it (its audit entry) goes into the same transaction,
 or into one after it where an object met other bytes under its UID on the way and is compared first (``twins``).
 A known instance is acknowledged only while the store has it (``mending``): else what came is stored in its place.
 Whatever raises before the commit leaves at most an object that nobody refers to; sending again is always safe. Queues: at most
@@ -11,6 +12,7 @@ Whatever raises before the commit leaves at most an object that nobody refers to
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -71,17 +73,53 @@ Also = Callable[[Session, Sequence[Outcome]], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """How an object is answered by the index alone, and whether what is stored of it is known to be damaged."""
+
+    valid: Validated
+    outcome: Outcome
+    marked: bool = False
+
+
+Held = Validated | Stored | Known | Exception
+"""How far an object came in a thread."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Batch:
-    """Objects of one sender that wait for a commit together."""
+    """Objects of one sender that are committed together."""
 
     stored: tuple[Stored, ...]
     also: Also | None
-    done: asyncio.Future[list[Outcome]]
 
     @property
     def tenant(self) -> str:
         """Return whose objects these are; empty for none."""
         return self.stored[0].validated.received.tenant if self.stored else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Queued(_Batch):
+    """A batch that waits for the loop's next commit."""
+
+    done: asyncio.Future[list[Outcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class AtOnce:
+    """What one visit to a thread came to: every object indexed, each with its ``outcome``, or how far each of them is (``resume``)."""
+
+    held: Sequence[Held]
+    outcomes: list[Outcome] | None = None
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A thread's objects that wait for the turn; whoever has it commits all of them and leaves the outcomes here."""
+
+    batch: _Batch
+    outcomes: list[Outcome] | None = None
+    problem: BaseException | None = None
 
 
 class ArchiveWriter:
@@ -96,7 +134,9 @@ class ArchiveWriter:
         self._twins = Twins(database, blobs)
         self._mender = Mender(database, blobs)
         self._pool = Workers(limits.threads, "ingest")
-        self._queue: asyncio.Queue[_Batch] = asyncio.Queue(limits.queue_bound)
+        self._queue: asyncio.Queue[_Queued] = asyncio.Queue(limits.queue_bound)
+        self._crowd: deque[_Waiting] = deque()
+        self._puts_here = blobs if isinstance(blobs, PutsHere) else None
 
     async def store(self, received: Received) -> Indexed:
         """Take one object through all stages; return when it is durable, readable and its event is written.
@@ -114,11 +154,18 @@ class ArchiveWriter:
 
         What the policy doubts goes to quarantine: raises InstanceHeld.
         """
+        if self._database.answers_here:
+            return await self.resume(received, await self._work(self._tried_here, received))
+        return await self.resume(received, None)
+
+    async def resume(self, received: Received, held: Held | None) -> Stored | Indexed:
+        """Go on with an object from where a visit to a thread left it (None: there was none); raise what ``hold`` raises."""
         try:
-            if not self._database.answers_here:
+            if held is None:
                 return await self.keep(await self.validate(received))
-            held = await self._work(self._hold_here, received)
-            if isinstance(held, _Known):
+            if isinstance(held, Exception):
+                raise held
+            if isinstance(held, Known):
                 return await self._repeated(held)
             return await self._put(held) if isinstance(held, Validated) else held
         except InstanceDoubtful as doubt:
@@ -127,16 +174,64 @@ class ArchiveWriter:
             known = await self._quarantine.released(received.tenant, clash.valid.sha256)
             return await self._twins.known(clash) if known is None else await self._released(received, known)
 
-    def _hold_here(self, received: Received) -> Validated | Stored | _Known:
+    async def at_once(self, received: Sequence[Received], also: Callable[[Sequence[Stored]], Also]) -> AtOnce | None:
+        """Take objects through all stages in one visit to a thread, and write what ``also`` writes in the same transaction.
+
+        Where one of them needs more (it is here already, doubtful, refused, or its bytes lie in a file), none is indexed, and each is to be
+        resumed from where it is. None: this database or store can't.
+        """
+        if not self._database.answers_here or self._puts_here is None:
+            return None
+        done = await self._work(self._at_once_here, received, also)
+        if done.outcomes is None:
+            return done
+        self._outbox.wake()
+        stored = [one for one in done.held if isinstance(one, Stored)]
+        return AtOnce(done.held, await self._ended(stored, done.outcomes, also(stored)))
+
+    def _at_once_here(self, received: Sequence[Received], also: Callable[[Sequence[Stored]], Also]) -> AtOnce:
+        held = [self._tried_here(one) for one in received]
+        stored = tuple(one for one in held if isinstance(one, Stored))
+        if len(stored) < len(held):
+            return AtOnce(held)
+        mine = _Waiting(_Batch(stored, also(stored)))
+        self._crowd.append(mine)
+        with self._database.turn_here() as commit:
+            if mine.outcomes is None and mine.problem is None:  # nobody has taken it along
+                self._commit_crowd(commit)
+        if mine.problem is not None:
+            log.warning("index_at_once_failed", error=type(mine.problem).__name__, size=len(stored))
+        return AtOnce(held, mine.outcomes)
+
+    def _commit_crowd(self, commit: Callable[[Callable[[Session], list[list[Outcome]]]], list[list[Outcome]]]) -> None:
+        """Commit what waits in any thread; what fails together is tried again by the loop, one by one."""
+        group = [self._crowd.popleft() for _ in range(len(self._crowd))]
+        work = partial(_index_batches, group=[one.batch for one in group], resend=self.limits.resend)
+        try:
+            outcomes = commit(work)
+        except Exception as problem:
+            for one in group:
+                one.problem = problem
+        else:
+            for one, mine in zip(group, outcomes, strict=True):
+                one.outcomes = mine
+
+    def _tried_here(self, received: Received) -> Held:
+        try:
+            return self._hold_here(received)
+        except Exception as problem:
+            return problem
+
+    def _hold_here(self, received: Received) -> Validated | Stored | Known:
         """Validate, look whether the instance is here already, and store it if that can be done here: one visit to a worker thread."""
         valid = prepare(received, self.limits.decode, self.limits.policy)
         known = self._database.glance_here(partial(_known, valid=valid, policy=self.limits.policy))
         if known is not None:
             return known
-        if received.data is None or not isinstance(self._blobs, PutsHere):
+        if received.data is None or self._puts_here is None:
             return valid
         key = original_key(received.tenant, valid.sha256)
-        self._blobs.put_here(key, received.data)
+        self._puts_here.put_here(key, received.data)
         return Stored(_without_data(valid), key)
 
     async def validate(self, received: Received) -> Validated:
@@ -151,7 +246,7 @@ class ArchiveWriter:
         known = await self._database.query(partial(_known, valid=valid, policy=self.limits.policy))
         return await self._put(valid) if known is None else await self._repeated(known)
 
-    async def _repeated(self, known: _Known) -> Stored | Indexed:
+    async def _repeated(self, known: Known) -> Stored | Indexed:
         """Return the instance that is here already, put again if the store has lost it; raise what keeps the object from being stored."""
         indexed, valid = _known_answer(known.outcome, known.valid), known.valid
         if await self._mender.lost(valid.received.tenant, indexed, marked=known.marked):
@@ -191,11 +286,15 @@ class ArchiveWriter:
         """
         done: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
         try:
-            self._queue.put_nowait(_Batch(tuple(stored), also, done))
+            self._queue.put_nowait(_Queued(tuple(stored), also, done))
         except asyncio.QueueFull:
             raise ArchiveBusy("The archive is busy. Send the object again in a moment.", retry_after_s=2.0) from None
         async with asyncio.timeout(60):
             outcomes = await done
+        return await self._ended(stored, outcomes, also)
+
+    async def _ended(self, stored: Sequence[Stored], outcomes: Sequence[Outcome], also: Also | None) -> list[Outcome]:
+        """Return what becomes of committed objects: contested ones are compared, doubtful ones held, left-over bytes doomed."""
         answers = [await self._doubted(one, outcome) for one, outcome in zip(stored, outcomes, strict=True)]
         ended = zip(stored, outcomes, answers, strict=True)
         await self._doom([one for one, was, now in ended if _left_over(was, now)])
@@ -239,7 +338,7 @@ class ArchiveWriter:
                 size += len(group[-1].stored)
             await self._commit(group)
 
-    async def _commit(self, group: list[_Batch]) -> None:
+    async def _commit(self, group: list[_Queued]) -> None:
         try:
             outcomes = await self._transaction(group)
         except asyncio.CancelledError:
@@ -254,7 +353,7 @@ class ArchiveWriter:
                 if not batch.done.done():
                     batch.done.set_result(mine)
 
-    async def _apart(self, group: list[_Batch], problem: Exception) -> None:
+    async def _apart(self, group: list[_Queued], problem: Exception) -> None:
         """Find out which object of a failed group is the cause, so that the others are not refused with it."""
         if len(group) > 1:
             log.warning("index_group_failed", error=type(problem).__name__, size=len(group))
@@ -275,7 +374,7 @@ class ArchiveWriter:
             log.error("index_failed", error=type(problem).__name__, exc_info=problem)
             _fail(group, Corrupt("The object can't be indexed: an error of ours. Quote the time to the operator."))
 
-    async def _one_by_one(self, batch: _Batch) -> list[Outcome]:
+    async def _one_by_one(self, batch: _Queued) -> list[Outcome]:
         """Commit each object of a batch alone, then what was to be written with them."""
         outcomes: list[Outcome] = []
         for stored in batch.stored:
@@ -289,14 +388,14 @@ class ArchiveWriter:
         return outcomes
 
     async def _alone(self, stored: tuple[Stored, ...], also: Also | None) -> list[Outcome] | ConsiliumError:
-        batch = _Batch(stored, also, asyncio.get_running_loop().create_future())
+        batch = _Queued(stored, also, asyncio.get_running_loop().create_future())
         await self._commit([batch])
         try:
             return batch.done.result()
         except ConsiliumError as refusal:
             return refusal
 
-    async def _transaction(self, group: Sequence[_Batch]) -> list[list[Outcome]]:
+    async def _transaction(self, group: Sequence[_Queued]) -> list[list[Outcome]]:
         async with asyncio.timeout(30):
             outcomes = await self._database.transact(partial(_index_batches, group=group, resend=self.limits.resend))
         self._outbox.wake()
@@ -304,7 +403,7 @@ class ArchiveWriter:
 
     def close(self) -> None:
         """Refuse what still waits and end the threads."""
-        waiting: list[_Batch] = []
+        waiting: list[_Queued] = []
         while not self._queue.empty():
             waiting.append(self._queue.get_nowait())
         _refuse(waiting)
@@ -316,25 +415,16 @@ def _without_data(valid: Validated) -> Validated:
     return replace(valid, received=replace(valid.received, data=None))
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """How an object is answered by the index alone, and whether what is stored of it is known to be damaged."""
-
-    valid: Validated
-    outcome: Outcome
-    marked: bool = False
-
-
-def _known(session: Session, valid: Validated, policy: Policy) -> _Known | None:
+def _known(session: Session, valid: Validated, policy: Policy) -> Known | None:
     """Return how an instance is answered that is indexed already, or refused for its patient; None for one to be stored."""
     tenant = valid.received.tenant
     there = stored_already(session, tenant, [valid.header.sop_instance_uid])
     if there:
-        return _Known(valid, decide(valid, there), is_marked(session, tenant, valid.sha256, "first"))
+        return Known(valid, decide(valid, there), is_marked(session, tenant, valid.sha256, "first"))
     if "patient-mismatch" in policy.hold and not valid.received.cleared:
         return None  # whoever else's it may be, it is kept
     refusal = of_another_patient(session, valid)
-    return None if refusal is None else _Known(valid, refusal)
+    return None if refusal is None else Known(valid, refusal)
 
 
 def _index_batches(session: Session, group: Sequence[_Batch], resend: Resend) -> list[list[Outcome]]:
@@ -369,13 +459,13 @@ def _known_answer(known: Outcome, valid: Validated) -> Indexed:
     return _settled(known)
 
 
-def _fail(group: Sequence[_Batch], problem: ConsiliumError) -> None:
+def _fail(group: Sequence[_Queued], problem: ConsiliumError) -> None:
     for batch in group:
         if not batch.done.done():
             batch.done.set_exception(problem)
 
 
-def _refuse(group: Sequence[_Batch]) -> None:
+def _refuse(group: Sequence[_Queued]) -> None:
     _fail(group, ArchiveClosing("The archive is shutting down. Send the object again."))
 
 

@@ -63,7 +63,8 @@ class Database:
         self._kept = threading.local()
         self._opened: list[_Kept] = []
         self.is_sqlite = engine.dialect.name == "sqlite"
-        self._writer = asyncio.Lock()
+        self._writer = asyncio.Lock()  # of the loop's tasks, in their order; who has it takes the turn
+        self._turn = threading.Lock()  # SQLite's one writer at a time, also of threads that commit for themselves
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -80,6 +81,8 @@ class Database:
         async with AsyncExitStack() as stack:
             if self.is_sqlite:
                 await stack.enter_async_context(self._writer)
+                await self._take_turn()
+                stack.callback(self._turn.release)
             with _translated():
                 async with AsyncSession(self.engine, expire_on_commit=False) as session:
                     if self.is_sqlite:
@@ -96,7 +99,32 @@ class Database:
             async with self.write() as session:
                 return await session.run_sync(work)
         async with self._writer:
-            return await self._in_thread(partial(self._commit, work, durable))
+            return await self._in_thread(partial(self._take_and_commit, work, durable))
+
+    async def _take_turn(self) -> None:
+        """Wait for the turn without keeping the loop waiting; who is cancelled meanwhile gives it back when it comes."""
+        if self._turn.acquire(blocking=False):
+            return
+        taken = asyncio.get_running_loop().run_in_executor(None, self._turn.acquire)
+        try:
+            await asyncio.shield(taken)
+        except asyncio.CancelledError:
+            taken.add_done_callback(lambda _: self._turn.release())
+            raise
+
+    def _take_and_commit(self, work: Callable[[Session], T], durable: bool) -> T:
+        with self._turn:
+            return self._commit(work, durable)
+
+    @contextmanager
+    def turn_here(self) -> Iterator[Callable[[Callable[[Session], T]], T]]:
+        """Wait for the calling thread's turn to write, and yield what commits as ``transact`` does (SQLite only, not in the loop's thread)."""
+        with self._turn:
+            yield self._commit_here
+
+    def _commit_here(self, work: Callable[[Session], T]) -> T:
+        with _translated():
+            return self._commit(work, durable=True)
 
     def _commit(self, work: Callable[[Session], T], durable: bool) -> T:
         with self._session("BEGIN IMMEDIATE", "FULL" if durable else "NORMAL") as session:

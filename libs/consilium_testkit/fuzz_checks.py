@@ -12,6 +12,7 @@ import re
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, get_args
@@ -26,6 +27,7 @@ from consilium_dicom.frames import FrameIndex, frame_bits, frame_bytes, index_fr
 from consilium_dicom.header import Header, header_of
 from consilium_dicom.json_model import to_json_model
 from consilium_dicom.json_text import to_json_text
+from consilium_dicom.likeness import Kinds
 from consilium_dicom.luts import read_tables
 from consilium_dicom.policy import Verdict
 from consilium_dicom.render import render
@@ -48,6 +50,7 @@ _TARGETS = (EXPLICIT_LE, "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90", "1.
 _REQUEST = associate_rq([(CT, [EXPLICIT_LE]), (CT, ["1.2.840.10008.1.2"])], "SENDER", "ARCHIVE")
 _STORE = store_rq(CT, "1.2.3.4")
 _VALIDATION_S = 1.0
+_KINDS = Kinds()
 _HALVED = {"YBR_FULL_422", "YBR_PARTIAL_422"}
 _NATIVE = {"1.2.840.10008.1.2", EXPLICIT_LE, "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"}
 
@@ -71,6 +74,7 @@ def check(data: bytes, chance: random.Random, spool_folder: Path) -> str:
     if run.verdict != "reject":
         _pixels_are_there(data)
     _json(data, accepted=run.verdict != "reject")
+    _like(data, run)
     _frames(data, run, chance)
     _doors(data, chance, spool_folder)
     return run.verdict
@@ -130,6 +134,22 @@ def _json(data: bytes, *, accepted: bool) -> None:
     plain = json.loads(json.dumps(model, allow_nan=False))
     text.encode()
     _must(not accepted or json.loads(text) == plain, "the two writers of DICOM JSON differ")
+
+
+def _like(data: bytes, run: ValidationRun) -> None:
+    """Compare what a file's likeness to an earlier one tells of it with what reading it tells."""
+    like = _KINDS.find(data)
+    if like is None:
+        if run.verdict != "reject" and run.source and run.header and not any(one.level == "V1" for one in run.findings):
+            _KINDS.learn(run.source, run.header)
+        return
+    source = scan(data)
+    header = header_of(source)
+    _must(replace(like.source, buffer=b"") == replace(source, buffer=b""), "a like file's elements lie elsewhere")
+    _must(like.header == header, "a like file's header differs")
+    _must(like.json_text("bulk") == to_json_text(source, header, "bulk"), "a like file's JSON differs")
+    again = validate(data, like.header, source=like.source)
+    _must(again.findings == run.findings, "a like file is judged otherwise")
 
 
 def _frames(data: bytes, run: ValidationRun, chance: random.Random) -> None:

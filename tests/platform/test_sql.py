@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 from sqlalchemy import text
@@ -177,3 +178,54 @@ async def test_migrating_again_does_nothing_and_ends_at_the_newest_revision(any_
     await upgrade(any_platform.settings.sql_url)
     async with any_platform.database.read() as session:
         assert await session.scalar(text("SELECT version_num FROM alembic_version")) == head_revision()
+
+
+async def test_a_thread_that_commits_for_itself_takes_turns_with_the_loop(platform: Platform) -> None:
+    database = platform.database
+    async with database.write() as session:
+        await session.execute(text("CREATE TABLE thing (name VARCHAR(40) PRIMARY KEY, size INTEGER NOT NULL)"))
+        await session.execute(ADD, {"name": "n", "size": 0})
+
+    def add(session: Session) -> None:
+        session.execute(text("UPDATE thing SET size = size + 1"))
+
+    def add_here() -> None:
+        with database.turn_here() as commit:
+            commit(add)
+
+    async def add_in_a_block() -> None:
+        async with database.write() as session:
+            await session.execute(text("UPDATE thing SET size = size + 1"))
+
+    await asyncio.gather(
+        *(asyncio.to_thread(add_here) for _ in range(10)),
+        *(add_in_a_block() for _ in range(10)),
+        *(database.transact(add) for _ in range(10)),
+    )
+    assert await database.query(lambda session: session.scalar(text("SELECT size FROM thing"))) == 30
+
+
+async def test_who_is_cancelled_while_he_waits_for_the_turn_does_not_keep_it(platform: Platform) -> None:
+    database, taken, let_go = platform.database, threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with database.turn_here():
+            taken.set()
+            let_go.wait(20)
+
+    holder = asyncio.create_task(asyncio.to_thread(hold))
+    await asyncio.to_thread(taken.wait, 20)
+
+    async def write() -> None:
+        async with database.write() as session:
+            await session.execute(text("SELECT 1"))
+
+    waiting = asyncio.create_task(write())
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    let_go.set()
+    await holder
+    async with asyncio.timeout(20):
+        await write()
+        await database.transact(lambda session: session.execute(text("SELECT 1")))

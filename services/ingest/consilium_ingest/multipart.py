@@ -20,6 +20,7 @@ from consilium_ingest.splitter import Splitter
 from consilium_ingest.spool import Part, Spool
 from consilium_platform.http.straight import Body
 
+_TOGETHER = 64
 DICOM, DICOM_JSON = "application/dicom", "application/dicom+json"
 
 
@@ -62,8 +63,10 @@ async def split(body: Body, boundary: bytes, spool: Spool) -> AsyncGenerator[Par
                     splitter.feed(chunk, size)
                 except ConsiliumError as problem:  # what was whole before it, in the same chunk, is given out first
                     broken = problem
+                siblings = splitter.all_here if splitter.all_here <= _TOGETHER else 0
                 while splitter.done:
                     part = splitter.done[0]
+                    part.siblings = siblings
                     await part.finish()
                     splitter.done.pop(0)
                     yield part
@@ -85,7 +88,7 @@ async def split(body: Body, boundary: bytes, spool: Spool) -> AsyncGenerator[Par
 async def single(body: Body, spool: Spool, stated: Stated = NOTHING_STATED) -> AsyncGenerator[Part]:
     """Yield the whole body as one part, of which ``stated`` is said."""
     part = spool.part("application/dicom")
-    part.stated = stated
+    part.stated, part.siblings = stated, 1
     try:
         async with aclosing(body):
             async for chunk, size in body:

@@ -7,7 +7,8 @@ whose bytes are durable are indexed in batches; the last batch's transaction hol
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from consilium_archive.index import Outcome
 from consilium_archive.stages import Indexed, Origin, Received, Stored
-from consilium_archive.writer import ArchiveWriter
+from consilium_archive.writer import Also, ArchiveWriter, Held
 from consilium_core.errors import ConsiliumError, Corrupt, Exhausted, Unavailable
 from consilium_ingest.about import Refused, about, answer_of, of_facts
 from consilium_ingest.errors import MediaTypeUnsupported
@@ -60,24 +61,26 @@ async def store_parts(
     room = asyncio.Semaphore(in_flight)
     broken: ConsiliumError | None = None
 
-    async def work(number: int, part: Part) -> None:
+    async def work(number: int, part: Part, held: Held | None = None) -> None:
         try:
-            await request.hold(number, part)
+            await request.hold(number, part, held)
         finally:
             part.discard()
             room.release()
 
+    together: deque[Part] = deque()
     try:
         async with aclosing(parts), asyncio.TaskGroup() as group:
             try:
                 async for part in parts:
-                    request.answers.append(_UNANSWERED)
-                    try:
+                    together.append(part)
+                    if len(together) < part.siblings:
+                        continue
+                    for held in await request.at_once(together, audited):
+                        request.answers.append(_UNANSWERED)
                         await room.acquire()
-                    except BaseException:
-                        part.discard()
-                        raise
-                    group.create_task(work(len(request.answers) - 1, part), name=f"stow-part-{len(request.answers)}")
+                        number = len(request.answers) - 1
+                        group.create_task(work(number, together.popleft(), held), name=f"stow-part-{number + 1}")
                     await request.index(None, least=_BATCH)
             except ConsiliumError as problem:  # what is being stored goes on to its end
                 broken = problem
@@ -87,6 +90,9 @@ async def store_parts(
     except BaseExceptionGroup as group_broke:
         await request.index(audited)
         raise group_broke.exceptions[0] from group_broke
+    finally:
+        for left in together:
+            left.discard()
     if broken is not None and request.answers:
         request.answers.append(Refused(broken))
     await request.index(audited)
@@ -102,22 +108,47 @@ class _Request:
         self._sender = sender
         self._held: list[tuple[int, Stored]] = []
 
-    async def hold(self, number: int, part: Part) -> None:
-        """Judge one part and make it durable; only a cancellation raises."""
-        if part.refusal is not None:
-            self.answers[number] = Refused(part.refusal, of_facts(part.refusal))
-            return
-        if part.content_type and media_type(part.content_type)[0] != "application/dicom":
-            wrong = MediaTypeUnsupported(f"A part is {part.content_type[:60]}, not application/dicom.")
-            self.answers[number] = Refused(wrong)
-            return
-        data = None if part.path is not None else part.memory
-        sender = self._sender
+    async def at_once(self, parts: Collection[Part], audited: Audited) -> Sequence[Held | None]:
+        """Answer a whole request that is here, if nothing in it needs more than one visit to a thread; only a cancellation raises.
+
+        Returns nothing when it is answered, else how far each part is.
+        """
+        if any(not part.siblings or _refused(part) for part in parts):
+            return [None] * len(parts)
+
+        def also(stored: Sequence[Stored]) -> Also:
+            def write(session: Session, outcomes: Sequence[Outcome]) -> None:
+                audited(session, list(map(answer_of, stored, outcomes)))
+
+            return write
+
         try:
-            received = Received(sender.tenant, data, part.path, sender.study_uid, sender.origin, stated=part.stated)
-            held = await self._writer.hold(received)
+            begun = await self._writer.at_once([self._received(part) for part in parts], also)
         except Exception as problem:
-            self.answers[number] = Refused(_refusal(problem), await about(data, part.path))
+            log.exception("stow_at_once_failed", error=type(problem).__name__)
+            begun = None
+        if begun is None:
+            return [None] * len(parts)
+        if begun.outcomes is None:
+            return begun.held
+        stored = [held for held in begun.held if isinstance(held, Stored)]
+        self.answers += map(answer_of, stored, begun.outcomes)
+        return []
+
+    def _received(self, part: Part) -> Received:
+        data, sender = None if part.path is not None else part.memory, self._sender
+        return Received(sender.tenant, data, part.path, sender.study_uid, sender.origin, stated=part.stated)
+
+    async def hold(self, number: int, part: Part, begun: Held | None = None) -> None:
+        """Judge one part and make it durable, unless that is ``begun``; only a cancellation raises."""
+        if (refused := _refused(part)) is not None:
+            self.answers[number] = refused
+            return
+        received = self._received(part)
+        try:
+            held = await (self._writer.hold(received) if begun is None else self._writer.resume(received, begun))
+        except Exception as problem:
+            self.answers[number] = Refused(_refusal(problem), await about(received.data, part.path))
             return
         if isinstance(held, Stored):
             self._held.append((number, held))
@@ -144,6 +175,15 @@ class _Request:
             outcomes = [_refusal(problem)] * len(batch)
         for number, answer in answers(outcomes).items():
             self.answers[number] = answer
+
+
+def _refused(part: Part) -> Refused | None:
+    """Return the answer to a part that is no object."""
+    if part.refusal is not None:
+        return Refused(part.refusal, of_facts(part.refusal))
+    if part.content_type and media_type(part.content_type)[0] != "application/dicom":
+        return Refused(MediaTypeUnsupported(f"A part is {part.content_type[:60]}, not application/dicom."))
+    return None
 
 
 _UNANSWERED = Refused(Corrupt("The object was not worked on."))
