@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from archive_peers import Target, consilium, orthanc, orthanc_there, real_world
+from archive_peers import Target, consilium, fill_page_cache, orthanc, orthanc_there, real_world
 from archive_work import Figures, Study, large_study, queries, retrieval, small_studies, store
 from bench_index import bench_index
 
@@ -110,11 +110,18 @@ def main() -> int:
     parser.add_argument("--studies", type=int, default=3000, help="small studies")
     parser.add_argument("--calls", type=int, default=60, help="requests per reading figure")
     parser.add_argument("--index", type=int, default=100_000, help="studies of the large index")
+    parser.add_argument(
+        "--fill-cache",
+        action="store_true",
+        help="first fill the page cache, as on a machine that has been running for long",
+    )
     asked = parser.parse_args()
     parts = asked.parts.split(",")
     theirs: Measured = {}
     with ExitStack() as stack:
         root = stack.enter_context(_folder())
+        if asked.fill_cache:
+            fill_page_cache(root)
         if "orthanc" in parts:
             if not orthanc_there():
                 print("Orthanc is not installed: apt-get install orthanc orthanc-dicomweb", file=sys.stderr)

@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from archive_peers import Target, consilium, orthanc, orthanc_there
+from archive_peers import Target, consilium, fill_page_cache, orthanc, orthanc_there
 from archive_work import large_study
 from consilium_testkit import servers
 
@@ -108,9 +108,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--associations", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--no-orthanc", action="store_true", help="measure consilium alone")
+    parser.add_argument("--fill-cache", action="store_true", help="first fill the page cache (bench_archive.py)")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-dimse-") as name, ExitStack() as stack:
         folder = Path(name)
+        if asked.fill_cache:
+            fill_page_cache(folder)
         peers = {"consilium": stack.enter_context(ours(folder / "consilium"))}
         if not asked.no_orthanc and orthanc_there():
             peers["orthanc"] = stack.enter_context(theirs(folder / "orthanc"))

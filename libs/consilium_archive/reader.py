@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 from sqlalchemy import bindparam, func, select
@@ -109,9 +109,12 @@ class ArchiveReader:
     def __init__(self, database: Database, blobs: BlobStore) -> None:
         self._database = database
         self._blobs = blobs
-        self._here = blobs if isinstance(blobs, GetsHere) else None
         self._totals = Totals()
         self._proof = Proof(database, blobs)
+
+    @cached_property
+    def _here(self) -> GetsHere | None:
+        return self._blobs if isinstance(self._blobs, GetsHere) else None
 
     # -- searches (PS3.18 10.6) ------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """The archive's one writer: received -> validated -> stored -> indexed, and only then acknowledged.
 
-CPU work runs in a bounded thread pool, bytes go to the object store (durable on return), and one task commits index rows in groups,
-so that many concurrent requests share a commit. Where thread, store and database allow it, one visit to a thread does all of that
-(``at_once``), and threads that wait for their turn share a commit likewise. What a sender wants written with it (its audit entry) goes into the same transaction,
+CPU work runs in a bounded thread pool, bytes go to the object store (durable on return), and index rows are committed in groups,
+so that many concurrent requests share a commit (``commits``). Where thread, store and database allow it, one visit to a thread does all of
+that (``at_once``). What a sender wants written with it (its audit entry) goes into the same transaction,
 or into one after it where an object met other bytes under its UID on the way and is compared first (``twins``).
 A known instance is acknowledged only while the store has it (``mending``): else what came is stored in its place.
 Whatever raises before the commit leaves at most an object that nobody refers to; sending again is always safe. Queues: at most
@@ -12,7 +12,6 @@ Whatever raises before the commit leaves at most an object that nobody refers to
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -22,16 +21,17 @@ from typing import Any, TypeVar
 import structlog
 from sqlalchemy.orm import Session
 
+from consilium_archive.commits import Also, Commits
 from consilium_archive.damage import is_marked
 from consilium_archive.errors import InstanceConflict, InstanceDoubtful, PatientMismatch
 from consilium_archive.index import Outcome, decide, of_another_patient, stored_already
 from consilium_archive.mending import Mender
 from consilium_archive.prepare import prepare
 from consilium_archive.quarantine import Quarantine
-from consilium_archive.removal import RemovalUnderWay, Resend, doom, index_admitted
+from consilium_archive.removal import RemovalUnderWay, Resend, doom
 from consilium_archive.stages import Indexed, Received, Stored, Validated, original_key
 from consilium_archive.twins import Contested, Twins, contested, is_contested, unreadable
-from consilium_core.errors import ConsiliumError, Corrupt, Exhausted, Unavailable
+from consilium_core.errors import ConsiliumError, Exhausted, Unavailable
 from consilium_dicom.policy import DEFAULT_POLICY, Policy
 from consilium_dicom.validate import DecodeFrames
 from consilium_platform.blobs import BlobStore, PutsHere, is_whole
@@ -44,18 +44,6 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 
-class ArchiveBusy(Exhausted):
-    """Too many objects wait to be indexed."""
-
-    code = "archive-busy"
-
-
-class ArchiveClosing(Unavailable):
-    """The process ends before the object was indexed; nothing was acknowledged."""
-
-    code = "archive-closing"
-
-
 @dataclass(frozen=True, slots=True)
 class WriterLimits:
     """How much the writer does at once."""
@@ -66,10 +54,6 @@ class WriterLimits:
     decode: DecodeFrames = "sample"
     policy: Policy = DEFAULT_POLICY
     resend: Resend = "refuse"  # of an instance that retention removed
-
-
-Also = Callable[[Session, Sequence[Outcome]], None]
-"""What a sender wants written in the transaction that indexes its objects, knowing how each of them ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,40 +70,11 @@ Held = Validated | Stored | Known | Exception
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
-    """Objects of one sender that are committed together."""
-
-    stored: tuple[Stored, ...]
-    also: Also | None
-
-    @property
-    def tenant(self) -> str:
-        """Return whose objects these are; empty for none."""
-        return self.stored[0].validated.received.tenant if self.stored else ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Queued(_Batch):
-    """A batch that waits for the loop's next commit."""
-
-    done: asyncio.Future[list[Outcome]]
-
-
-@dataclass(frozen=True, slots=True)
 class AtOnce:
     """What one visit to a thread came to: every object indexed, each with its ``outcome``, or how far each of them is (``resume``)."""
 
     held: Sequence[Held]
     outcomes: list[Outcome] | None = None
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A thread's objects that wait for the turn; whoever has it commits all of them and leaves the outcomes here."""
-
-    batch: _Batch
-    outcomes: list[Outcome] | None = None
-    problem: BaseException | None = None
 
 
 class ArchiveWriter:
@@ -129,13 +84,11 @@ class ArchiveWriter:
         self.limits = limits
         self._database = database
         self._blobs = blobs
-        self._outbox = outbox
         self._quarantine = Quarantine(database, blobs, outbox)
         self._twins = Twins(database, blobs)
         self._mender = Mender(database, blobs)
         self._pool = Workers(limits.threads, "ingest")
-        self._queue: asyncio.Queue[_Queued] = asyncio.Queue(limits.queue_bound)
-        self._crowd: deque[_Waiting] = deque()
+        self.commits = Commits(database, outbox, limits.resend, limits.group, limits.queue_bound)
         self._puts_here = blobs if isinstance(blobs, PutsHere) else None
 
     async def store(self, received: Received) -> Indexed:
@@ -185,7 +138,7 @@ class ArchiveWriter:
         done = await self._work(self._at_once_here, received, also)
         if done.outcomes is None:
             return done
-        self._outbox.wake()
+        self.commits.committed_here()
         stored = [one for one in done.held if isinstance(one, Stored)]
         return AtOnce(done.held, await self._ended(stored, done.outcomes, also(stored)))
 
@@ -194,27 +147,7 @@ class ArchiveWriter:
         stored = tuple(one for one in held if isinstance(one, Stored))
         if len(stored) < len(held):
             return AtOnce(held)
-        mine = _Waiting(_Batch(stored, also(stored)))
-        self._crowd.append(mine)
-        with self._database.turn_here() as commit:
-            if mine.outcomes is None and mine.problem is None:  # nobody has taken it along
-                self._commit_crowd(commit)
-        if mine.problem is not None:
-            log.warning("index_at_once_failed", error=type(mine.problem).__name__, size=len(stored))
-        return AtOnce(held, mine.outcomes)
-
-    def _commit_crowd(self, commit: Callable[[Callable[[Session], list[list[Outcome]]]], list[list[Outcome]]]) -> None:
-        """Commit what waits in any thread; what fails together is tried again by the loop, one by one."""
-        group = [self._crowd.popleft() for _ in range(len(self._crowd))]
-        work = partial(_index_batches, group=[one.batch for one in group], resend=self.limits.resend)
-        try:
-            outcomes = commit(work)
-        except Exception as problem:
-            for one in group:
-                one.problem = problem
-        else:
-            for one, mine in zip(group, outcomes, strict=True):
-                one.outcomes = mine
+        return AtOnce(held, self.commits.here(stored, also(stored)))
 
     def _tried_here(self, received: Received) -> Held:
         try:
@@ -284,13 +217,7 @@ class ArchiveWriter:
 
         Raises when nothing of it is known to be committed.
         """
-        done: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
-        try:
-            self._queue.put_nowait(_Queued(tuple(stored), also, done))
-        except asyncio.QueueFull:
-            raise ArchiveBusy("The archive is busy. Send the object again in a moment.", retry_after_s=2.0) from None
-        async with asyncio.timeout(60):
-            outcomes = await done
+        outcomes = await self.commits.queued(stored, also)
         return await self._ended(stored, outcomes, also)
 
     async def _ended(self, stored: Sequence[Stored], outcomes: Sequence[Outcome], also: Also | None) -> list[Outcome]:
@@ -330,83 +257,11 @@ class ArchiveWriter:
 
     async def run(self) -> None:
         """Commit groups until cancelled."""
-        while True:
-            group = [await self._queue.get()]
-            size = len(group[0].stored)
-            while size < self.limits.group and not self._queue.empty():
-                group.append(self._queue.get_nowait())
-                size += len(group[-1].stored)
-            await self._commit(group)
-
-    async def _commit(self, group: list[_Queued]) -> None:
-        try:
-            outcomes = await self._transaction(group)
-        except asyncio.CancelledError:
-            _refuse(group)
-            raise
-        except ConsiliumError as problem:
-            _fail(group, problem)
-        except Exception as problem:
-            await self._apart(group, problem)
-        else:
-            for batch, mine in zip(group, outcomes, strict=True):
-                if not batch.done.done():
-                    batch.done.set_result(mine)
-
-    async def _apart(self, group: list[_Queued], problem: Exception) -> None:
-        """Find out which object of a failed group is the cause, so that the others are not refused with it."""
-        if len(group) > 1:
-            log.warning("index_group_failed", error=type(problem).__name__, size=len(group))
-            for batch in group:
-                await self._commit([batch])
-        elif len(group[0].stored) > 1:
-            try:
-                outcomes = await self._one_by_one(group[0])
-            except ConsiliumError as refusal:
-                _fail(group, refusal)
-            except asyncio.CancelledError:
-                _refuse(group)
-                raise
-            else:
-                if not group[0].done.done():
-                    group[0].done.set_result(outcomes)
-        else:
-            log.error("index_failed", error=type(problem).__name__, exc_info=problem)
-            _fail(group, Corrupt("The object can't be indexed: an error of ours. Quote the time to the operator."))
-
-    async def _one_by_one(self, batch: _Queued) -> list[Outcome]:
-        """Commit each object of a batch alone, then what was to be written with them."""
-        outcomes: list[Outcome] = []
-        for stored in batch.stored:
-            alone = await self._alone((stored,), None)
-            outcomes.append(alone if isinstance(alone, ConsiliumError) else alone[0])
-        also = batch.also
-        if also is not None and not contested(outcomes):
-            last = await self._alone((), lambda session, _: also(session, outcomes))
-            if isinstance(last, ConsiliumError):
-                raise last
-        return outcomes
-
-    async def _alone(self, stored: tuple[Stored, ...], also: Also | None) -> list[Outcome] | ConsiliumError:
-        batch = _Queued(stored, also, asyncio.get_running_loop().create_future())
-        await self._commit([batch])
-        try:
-            return batch.done.result()
-        except ConsiliumError as refusal:
-            return refusal
-
-    async def _transaction(self, group: Sequence[_Queued]) -> list[list[Outcome]]:
-        async with asyncio.timeout(30):
-            outcomes = await self._database.transact(partial(_index_batches, group=group, resend=self.limits.resend))
-        self._outbox.wake()
-        return outcomes
+        await self.commits.run()
 
     def close(self) -> None:
         """Refuse what still waits and end the threads."""
-        waiting: list[_Queued] = []
-        while not self._queue.empty():
-            waiting.append(self._queue.get_nowait())
-        _refuse(waiting)
+        self.commits.close()
         self._pool.close()
 
 
@@ -427,18 +282,6 @@ def _known(session: Session, valid: Validated, policy: Policy) -> Known | None:
     return None if refusal is None else Known(valid, refusal)
 
 
-def _index_batches(session: Session, group: Sequence[_Batch], resend: Resend) -> list[list[Outcome]]:
-    """Index all batches' objects, then write what their senders want written with them, by tenant (not yet of contested ones)."""
-    stored = [one for batch in group for one in batch.stored]
-    rest = iter(index_admitted(session, stored, resend) if stored else [])
-    outcomes = [[next(rest) for _ in batch.stored] for batch in group]
-    paired = list(zip(group, outcomes, strict=True))
-    for batch, mine in sorted(paired, key=lambda pair: pair[0].tenant):
-        if batch.also is not None and not contested(mine):
-            batch.also(session, mine)
-    return outcomes
-
-
 def _settled(outcome: Outcome) -> Indexed:
     if isinstance(outcome, ConsiliumError):
         raise outcome
@@ -457,16 +300,6 @@ def _known_answer(known: Outcome, valid: Validated) -> Indexed:
     if isinstance(known, InstanceConflict):
         raise Contested(valid, known)
     return _settled(known)
-
-
-def _fail(group: Sequence[_Queued], problem: ConsiliumError) -> None:
-    for batch in group:
-        if not batch.done.done():
-            batch.done.set_exception(problem)
-
-
-def _refuse(group: Sequence[_Queued]) -> None:
-    _fail(group, ArchiveClosing("The archive is shutting down. Send the object again."))
 
 
 @asynccontextmanager

@@ -12,11 +12,12 @@ import pytest_asyncio
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from consilium_archive.commits import Also
 from consilium_archive.errors import InstanceRejected
 from consilium_archive.index import Outcome
 from consilium_archive.stages import Indexed, Received, Stored
 from consilium_archive.tables import instance
-from consilium_archive.writer import Also, ArchiveWriter, Known, open_writer
+from consilium_archive.writer import ArchiveWriter, Known, open_writer
 from consilium_platform.platform import Platform
 from consilium_testkit.instances import ct_instance, uids_of
 
@@ -130,7 +131,7 @@ async def test_threads_that_wait_for_their_turn_share_a_commit(
     senders = [Sender() for _ in range(3)]
     async with platform.database.write(), asyncio.timeout(20):
         tasks = [asyncio.create_task(here.at_once(received(ct_instance(side=8)), sender)) for sender in senders]
-        while len(here._crowd) < 3:
+        while len(here.commits._crowd) < 3:
             await asyncio.sleep(0.005)
         assert commits == []
     done = await asyncio.gather(*tasks)

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 import structlog
 from sqlalchemy.orm import Session
 
+from consilium_archive.commits import Also
 from consilium_archive.index import Outcome
 from consilium_archive.stages import Indexed, Origin, Received, Stored
-from consilium_archive.writer import Also, ArchiveWriter, Held
+from consilium_archive.writer import ArchiveWriter, Held
 from consilium_core.errors import ConsiliumError, Corrupt, Exhausted, Unavailable
 from consilium_ingest.about import Refused, about, answer_of, of_facts
 from consilium_ingest.errors import MediaTypeUnsupported

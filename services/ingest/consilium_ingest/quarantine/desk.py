@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from consilium_archive.commits import Also
 from consilium_archive.identity import Person, differences
 from consilium_archive.prepare import finding_json
 from consilium_archive.quarantine import HELD, REJECTED, RELEASED
 from consilium_archive.stages import Indexed, Received
-from consilium_archive.writer import Also, ArchiveWriter
+from consilium_archive.writer import ArchiveWriter
 from consilium_core.errors import ConsiliumError
 from consilium_core.roles import Principal
 from consilium_dicom.amend import Correction, amend
