@@ -290,7 +290,7 @@ async def test_a_file_that_was_put_again_after_its_sister_was_answered_is_the_sa
 async def test_one_of_a_failed_group_is_compared_too(
     any_platform: Platform, writer: ArchiveWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from consilium_archive import writer as module
+    from consilium_archive import commits as module
 
     def fails(session: Any, group: Sequence[Stored], resend: Any) -> list[Outcome]:
         if len(group) > 1:
