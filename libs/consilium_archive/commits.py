@@ -65,10 +65,10 @@ class _Queued(_Batch):
 
 @dataclass(slots=True)
 class _Waiting:
-    """A thread's objects that wait for the turn; whoever has it commits all of them and leaves the outcomes here."""
+    """A thread's object that waits for the turn; whoever has it commits all that wait, and leaves its outcome here."""
 
     batch: _Batch
-    outcomes: list[Outcome] | None = None
+    outcome: Outcome | None = None
     problem: BaseException | None = None
 
 
@@ -93,19 +93,19 @@ class Commits:
         async with asyncio.timeout(60):
             return await done
 
-    def here(self, stored: tuple[Stored, ...], also: Also) -> list[Outcome] | None:
-        """Commit in the calling thread, which must not be the loop's, when it is its turn (SQLite only).
+    def here(self, stored: Stored, also: Also) -> Outcome | None:
+        """Commit an object in the calling thread, which must not be the loop's, when it is its turn (SQLite only).
 
         None: it failed, alone or together with others', and is ``queued``'s to try again. The caller wakes the outbox from the loop.
         """
-        mine = _Waiting(_Batch(stored, also))
+        mine = _Waiting(_Batch((stored,), also))
         self._crowd.append(mine)
         with self._database.turn_here() as commit:
-            if mine.outcomes is None and mine.problem is None:  # nobody has taken it along
+            if mine.outcome is None and mine.problem is None:  # nobody has taken it along
                 self._commit_crowd(commit)
         if mine.problem is not None:
-            log.warning("index_at_once_failed", error=type(mine.problem).__name__, size=len(stored))
-        return mine.outcomes
+            log.warning("index_at_once_failed", error=type(mine.problem).__name__)
+        return mine.outcome
 
     def committed_here(self) -> None:
         """Say in the loop that ``here`` has committed."""
@@ -121,8 +121,8 @@ class Commits:
             for one in group:
                 one.problem = problem
         else:
-            for one, mine in zip(group, outcomes, strict=True):
-                one.outcomes = mine
+            for one, [outcome] in zip(group, outcomes, strict=True):
+                one.outcome = outcome
 
     async def run(self) -> None:
         """Commit groups until cancelled."""

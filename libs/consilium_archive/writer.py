@@ -71,10 +71,10 @@ Held = Validated | Stored | Known | Exception
 
 @dataclass(frozen=True, slots=True)
 class AtOnce:
-    """What one visit to a thread came to: every object indexed, each with its ``outcome``, or how far each of them is (``resume``)."""
+    """What one visit to a thread came to: how far the object is, and how it ended if it was indexed there."""
 
-    held: Sequence[Held]
-    outcomes: list[Outcome] | None = None
+    held: Held | None
+    outcome: Outcome | None = None
 
 
 class ArchiveWriter:
@@ -127,27 +127,24 @@ class ArchiveWriter:
             known = await self._quarantine.released(received.tenant, clash.valid.sha256)
             return await self._twins.known(clash) if known is None else await self._released(received, known)
 
-    async def at_once(self, received: Sequence[Received], also: Callable[[Sequence[Stored]], Also]) -> AtOnce | None:
-        """Take objects through all stages in one visit to a thread, and write what ``also`` writes in the same transaction.
+    async def at_once(self, received: Received, also: Callable[[Stored], Also]) -> AtOnce:
+        """Take one object through all stages in one visit to a thread, and write what ``also`` writes in the same transaction.
 
-        Where one of them needs more (it is here already, doubtful, refused, or its bytes lie in a file), none is indexed, and each is to be
-        resumed from where it is. None: this database or store can't.
+        Without an outcome it is to be resumed: it needs more (it is here already, doubtful, refused, its bytes lie in a file, the commit
+        failed), or this database or store can't.
         """
         if not self._database.answers_here or self._puts_here is None:
-            return None
+            return AtOnce(None)
         done = await self._work(self._at_once_here, received, also)
-        if done.outcomes is None:
+        if done.outcome is None or not isinstance(done.held, Stored):
             return done
         self.commits.committed_here()
-        stored = [one for one in done.held if isinstance(one, Stored)]
-        return AtOnce(done.held, await self._ended(stored, done.outcomes, also(stored)))
+        [outcome] = await self._ended([done.held], [done.outcome], also(done.held))
+        return AtOnce(done.held, outcome)
 
-    def _at_once_here(self, received: Sequence[Received], also: Callable[[Sequence[Stored]], Also]) -> AtOnce:
-        held = [self._tried_here(one) for one in received]
-        stored = tuple(one for one in held if isinstance(one, Stored))
-        if len(stored) < len(held):
-            return AtOnce(held)
-        return AtOnce(held, self.commits.here(stored, also(stored)))
+    def _at_once_here(self, received: Received, also: Callable[[Stored], Also]) -> AtOnce:
+        held = self._tried_here(received)
+        return AtOnce(held, self.commits.here(held, also(held)) if isinstance(held, Stored) else None)
 
     def _tried_here(self, received: Received) -> Held:
         try:

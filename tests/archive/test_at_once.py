@@ -26,14 +26,13 @@ class Sender:
     """Writes down what it is told inside the transaction."""
 
     def __init__(self) -> None:
-        self.told: list[list[Outcome]] = []
+        self.told: list[Outcome] = []
         self.threads: set[str] = set()
 
-    def __call__(self, stored: Sequence[Stored]) -> Also:
+    def __call__(self, stored: Stored) -> Also:
         def write(session: Session, outcomes: Sequence[Outcome]) -> None:
-            assert len(stored) == len(outcomes)
             session.execute(text("SELECT 1"))
-            self.told.append(list(outcomes))
+            self.told += outcomes
             self.threads.add(threading.current_thread().name)
 
         return write
@@ -51,67 +50,52 @@ async def indexed(platform: Platform) -> set[str]:
         return {row.sop_instance_uid for row in await session.execute(select(instance.c.sop_instance_uid))}
 
 
-def received(*files: bytes) -> list[Received]:
-    return [Received("demo", one) for one in files]
-
-
-async def test_objects_and_what_their_sender_writes_are_one_transaction(
+async def test_an_object_and_what_its_sender_writes_are_one_transaction(
     platform: Platform, here: ArchiveWriter
 ) -> None:
-    files, sender = [ct_instance(side=8) for _ in range(3)], Sender()
-    done = await here.at_once(received(*files), sender)
-    assert done is not None
-    assert done.outcomes is not None
-    assert [isinstance(one, Indexed) and one.fresh for one in done.outcomes] == [True] * 3
-    assert [one.sop_instance_uid for one in done.outcomes if isinstance(one, Indexed)] == [uids_of(f)[2] for f in files]
-    assert sender.told == [done.outcomes]
+    file, sender = ct_instance(side=8), Sender()
+    done = await here.at_once(Received("demo", file), sender)
+    assert isinstance(done.outcome, Indexed)
+    assert done.outcome.fresh
+    assert done.outcome.sop_instance_uid == uids_of(file)[2]
+    assert sender.told == [done.outcome]
     assert all(name.startswith("ingest") for name in sender.threads)
-    assert await indexed(platform) == {uids_of(file)[2] for file in files}
+    assert await indexed(platform) == {uids_of(file)[2]}
 
 
-@pytest.mark.parametrize("which", ["known", "broken"])
-async def test_where_one_needs_more_none_is_indexed_and_each_goes_on_from_where_it_is(
-    platform: Platform, here: ArchiveWriter, which: str
-) -> None:
-    good, other, sender = ct_instance(side=8), ct_instance(side=8), Sender()
-    if which == "known":
-        await here.store(Received("demo", other))
-    else:
-        other = other[:-100]
-    before = await indexed(platform)
-    done = await here.at_once(received(good, other), sender)
-    assert done is not None
-    assert done.outcomes is None
+async def test_what_is_here_already_goes_on_by_the_loop(platform: Platform, here: ArchiveWriter) -> None:
+    file, sender = ct_instance(side=8), Sender()
+    await here.store(Received("demo", file))
+    done = await here.at_once(Received("demo", file), sender)
+    assert done.outcome is None
+    assert isinstance(done.held, Known)
+    again = await here.resume(Received("demo", file), done.held)
+    assert isinstance(again, Indexed)
+    assert not again.fresh
     assert sender.told == []
-    assert await indexed(platform) == before
-    assert isinstance(done.held[0], Stored)
-    held = await here.resume(Received("demo", good), done.held[0])
-    assert held is done.held[0]
-    assert isinstance(await here.index(done.held[0]), Indexed)
-    if which == "known":
-        assert isinstance(done.held[1], Known)
-        again = await here.resume(Received("demo", other), done.held[1])
-        assert isinstance(again, Indexed)
-        assert not again.fresh
-    else:
-        with pytest.raises(InstanceRejected):
-            await here.resume(Received("demo", other), done.held[1])
 
 
-async def test_a_commit_that_fails_is_the_loops_to_try_again(
-    platform: Platform, here: ArchiveWriter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def failing(stored: Sequence[Stored]) -> Also:
+async def test_what_is_refused_is_refused_by_the_loop(platform: Platform, here: ArchiveWriter) -> None:
+    received = Received("demo", ct_instance(side=8)[:-100])
+    done = await here.at_once(received, Sender())
+    assert done.outcome is None
+    with pytest.raises(InstanceRejected):
+        await here.resume(received, done.held)
+    assert await indexed(platform) == set()
+
+
+async def test_a_commit_that_fails_is_the_loops_to_try_again(platform: Platform, here: ArchiveWriter) -> None:
+    def failing(stored: Stored) -> Also:
         def write(session: Session, outcomes: Sequence[Outcome]) -> None:
             raise RuntimeError("not now")
 
         return write
 
-    done = await here.at_once(received(ct_instance(side=8)), failing)
-    assert done is not None
-    assert done.outcomes is None
+    received = Received("demo", ct_instance(side=8))
+    done = await here.at_once(received, failing)
+    assert done.outcome is None
     assert await indexed(platform) == set()
-    [stored] = done.held
+    stored = await here.resume(received, done.held)
     assert isinstance(stored, Stored)
     assert isinstance(await here.index(stored), Indexed)
 
@@ -130,25 +114,27 @@ async def test_threads_that_wait_for_their_turn_share_a_commit(
     monkeypatch.setattr(database, "_commit", counted)
     senders = [Sender() for _ in range(3)]
     async with platform.database.write(), asyncio.timeout(20):
-        tasks = [asyncio.create_task(here.at_once(received(ct_instance(side=8)), sender)) for sender in senders]
+        tasks = [asyncio.create_task(here.at_once(Received("demo", ct_instance(side=8)), one)) for one in senders]
         while len(here.commits._crowd) < 3:
             await asyncio.sleep(0.005)
         assert commits == []
     done = await asyncio.gather(*tasks)
-    assert all(one is not None and one.outcomes is not None for one in done)
-    assert [len(sender.told) for sender in senders] == [1, 1, 1]
+    assert all(isinstance(one.outcome, Indexed) for one in done)
+    assert [sender.told for sender in senders] == [[one.outcome] for one in done]
     assert sum(name.startswith("ingest") for name in commits) == 1
     assert len(await indexed(platform)) == 3
 
 
-async def test_two_senders_of_one_instance_at_once_give_one(platform: Platform, here: ArchiveWriter) -> None:
+async def test_four_senders_of_one_instance_at_once_give_one(platform: Platform, here: ArchiveWriter) -> None:
     data = ct_instance(side=8)
-    done = await asyncio.gather(*(here.at_once(received(data), Sender()) for _ in range(4)))
-    outcomes = [outcome for one in done if one is not None for outcome in one.outcomes or []]
-    assert sum(isinstance(one, Indexed) and one.fresh for one in outcomes) == 1
+    done = await asyncio.gather(*(here.at_once(Received("demo", data), Sender()) for _ in range(4)))
+    assert sum(isinstance(one.outcome, Indexed) and one.outcome.fresh for one in done) == 1
     assert await indexed(platform) == {uids_of(data)[2]}
 
 
-async def test_other_worlds_say_that_they_can_not(any_platform: Platform, writer: ArchiveWriter) -> None:
-    done = await writer.at_once(received(ct_instance(side=8)), Sender())
-    assert (done is None) == (not any_platform.database.is_sqlite)
+async def test_other_worlds_leave_it_to_the_loop(any_platform: Platform, writer: ArchiveWriter) -> None:
+    received = Received("demo", ct_instance(side=8))
+    done = await writer.at_once(received, Sender())
+    assert (done.held is None) == (not any_platform.database.is_sqlite)
+    if done.held is None:
+        assert isinstance(await writer.resume(received, None), Stored)

@@ -20,7 +20,6 @@ from consilium_ingest.splitter import Splitter
 from consilium_ingest.spool import Part, Spool
 from consilium_platform.http.straight import Body
 
-_TOGETHER = 64
 DICOM, DICOM_JSON = "application/dicom", "application/dicom+json"
 
 
@@ -63,10 +62,10 @@ async def split(body: Body, boundary: bytes, spool: Spool) -> AsyncGenerator[Par
                     splitter.feed(chunk, size)
                 except ConsiliumError as problem:  # what was whole before it, in the same chunk, is given out first
                     broken = problem
-                siblings = splitter.all_here if splitter.all_here <= _TOGETHER else 0
+                alone = splitter.holds_all == 1
                 while splitter.done:
                     part = splitter.done[0]
-                    part.siblings = siblings
+                    part.alone = alone
                     await part.finish()
                     splitter.done.pop(0)
                     yield part
@@ -88,7 +87,7 @@ async def split(body: Body, boundary: bytes, spool: Spool) -> AsyncGenerator[Par
 async def single(body: Body, spool: Spool, stated: Stated = NOTHING_STATED) -> AsyncGenerator[Part]:
     """Yield the whole body as one part, of which ``stated`` is said."""
     part = spool.part("application/dicom")
-    part.stated, part.siblings = stated, 1
+    part.stated, part.alone = stated, True
     try:
         async with aclosing(body):
             async for chunk, size in body:

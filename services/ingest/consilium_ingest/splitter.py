@@ -39,9 +39,9 @@ class Splitter:
             at = self._content(chunk, at, size) if self._head is None else self._read_head(chunk, at, size)
 
     @property
-    def all_here(self) -> int:
+    def holds_all(self) -> int:
         """Return how many parts the body has if it has ended and none was given out yet, else 0."""
-        return self.count if self.ended and self.count == len(self.done) else 0
+        return len(self.done) if self.ended and self.count == len(self.done) else 0
 
     def _content(self, chunk: Chunk, at: int, size: int) -> int:
         """Move content up to the next delimiter into the part; return where to go on."""

@@ -65,7 +65,7 @@ class Part:
     stated: Stated = NOTHING_STATED
     content_location: str = ""
     content_id: str = ""
-    siblings: int = 0  # how many parts a small request has, this one included, when all of them are here; else 0
+    alone: bool = False  # all of its request is here, and it is the only part
     refusal: ConsiliumError | None = (
         None  # why there are no bytes: the part stands for an object that could not be made
     )

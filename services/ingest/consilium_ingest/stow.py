@@ -7,8 +7,7 @@ whose bytes are durable are indexed in batches; the last batch's transaction hol
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -18,7 +17,7 @@ from sqlalchemy.orm import Session
 from consilium_archive.commits import Also
 from consilium_archive.index import Outcome
 from consilium_archive.stages import Indexed, Origin, Received, Stored
-from consilium_archive.writer import ArchiveWriter, Held
+from consilium_archive.writer import ArchiveWriter
 from consilium_core.errors import ConsiliumError, Corrupt, Exhausted, Unavailable
 from consilium_ingest.about import Refused, about, answer_of, of_facts
 from consilium_ingest.errors import MediaTypeUnsupported
@@ -62,26 +61,24 @@ async def store_parts(
     room = asyncio.Semaphore(in_flight)
     broken: ConsiliumError | None = None
 
-    async def work(number: int, part: Part, held: Held | None = None) -> None:
+    async def work(number: int, part: Part) -> None:
         try:
-            await request.hold(number, part, held)
+            await request.hold(number, part, audited)
         finally:
             part.discard()
             room.release()
 
-    together: deque[Part] = deque()
     try:
         async with aclosing(parts), asyncio.TaskGroup() as group:
             try:
                 async for part in parts:
-                    together.append(part)
-                    if len(together) < part.siblings:
-                        continue
-                    for held in await request.at_once(together, audited):
-                        request.answers.append(_UNANSWERED)
+                    request.answers.append(_UNANSWERED)
+                    try:
                         await room.acquire()
-                        number = len(request.answers) - 1
-                        group.create_task(work(number, together.popleft(), held), name=f"stow-part-{number + 1}")
+                    except BaseException:
+                        part.discard()
+                        raise
+                    group.create_task(work(len(request.answers) - 1, part), name=f"stow-part-{len(request.answers)}")
                     await request.index(None, least=_BATCH)
             except ConsiliumError as problem:  # what is being stored goes on to its end
                 broken = problem
@@ -91,9 +88,6 @@ async def store_parts(
     except BaseExceptionGroup as group_broke:
         await request.index(audited)
         raise group_broke.exceptions[0] from group_broke
-    finally:
-        for left in together:
-            left.discard()
     if broken is not None and request.answers:
         request.answers.append(Refused(broken))
     await request.index(audited)
@@ -109,52 +103,31 @@ class _Request:
         self._sender = sender
         self._held: list[tuple[int, Stored]] = []
 
-    async def at_once(self, parts: Collection[Part], audited: Audited) -> Sequence[Held | None]:
-        """Answer a whole request that is here, if nothing in it needs more than one visit to a thread; only a cancellation raises.
-
-        Returns nothing when it is answered, else how far each part is.
-        """
-        if any(not part.siblings or _refused(part) for part in parts):
-            return [None] * len(parts)
-
-        def also(stored: Sequence[Stored]) -> Also:
-            def write(session: Session, outcomes: Sequence[Outcome]) -> None:
-                audited(session, list(map(answer_of, stored, outcomes)))
-
-            return write
-
-        try:
-            begun = await self._writer.at_once([self._received(part) for part in parts], also)
-        except Exception as problem:
-            log.exception("stow_at_once_failed", error=type(problem).__name__)
-            begun = None
-        if begun is None:
-            return [None] * len(parts)
-        if begun.outcomes is None:
-            return begun.held
-        stored = [held for held in begun.held if isinstance(held, Stored)]
-        self.answers += map(answer_of, stored, begun.outcomes)
-        return []
-
-    def _received(self, part: Part) -> Received:
-        data, sender = None if part.path is not None else part.memory, self._sender
-        return Received(sender.tenant, data, part.path, sender.study_uid, sender.origin, stated=part.stated)
-
-    async def hold(self, number: int, part: Part, begun: Held | None = None) -> None:
-        """Judge one part and make it durable, unless that is ``begun``; only a cancellation raises."""
+    async def hold(self, number: int, part: Part, audited: Audited) -> None:
+        """Judge one part and make it durable, and index the request's only one with it if that can be; only a cancellation raises."""
         if (refused := _refused(part)) is not None:
             self.answers[number] = refused
             return
-        received = self._received(part)
+        data, sender = None if part.path is not None else part.memory, self._sender
         try:
-            held = await (self._writer.hold(received) if begun is None else self._writer.resume(received, begun))
+            received = Received(sender.tenant, data, part.path, sender.study_uid, sender.origin, stated=part.stated)
+            held = await self._held_or_done(received, audited) if part.alone else await self._writer.hold(received)
         except Exception as problem:
-            self.answers[number] = Refused(_refusal(problem), await about(received.data, part.path))
+            self.answers[number] = Refused(_refusal(problem), await about(data, part.path))
             return
         if isinstance(held, Stored):
             self._held.append((number, held))
         else:
             self.answers[number] = held
+
+    async def _held_or_done(self, received: Received, audited: Audited) -> Stored | Answer:
+        def also(stored: Stored) -> Also:
+            return lambda session, outcomes: audited(session, [answer_of(stored, one) for one in outcomes])
+
+        done = await self._writer.at_once(received, also)
+        if isinstance(done.held, Stored) and done.outcome is not None:
+            return answer_of(done.held, done.outcome)
+        return await self._writer.resume(received, done.held)
 
     async def index(self, audited: Audited | None, *, least: int = 1) -> None:
         """Index what waits, if it is at least ``least``; only a cancellation raises."""
