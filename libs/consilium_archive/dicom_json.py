@@ -104,22 +104,36 @@ def series_attributes(header: Header) -> str:
 
 def instance_attributes(header: Header) -> str:
     """Return the instance's attributes without the study's and the series' UIDs."""
-    elements: list[Element] = [
-        ("00080016", "UI", header.sop_class_uid),
-        ("00080018", "UI", header.sop_instance_uid),
-        ("00080056", "CS", "ONLINE"),
-        ("00083002", "UI", header.transfer_syntax_uid),
-        ("00200013", "IS", header.instance_number),
-    ]
-    if header.has_pixels:
+    pixels = (header.rows, header.columns, header.bits_allocated, header.frames) if header.has_pixels else None
+    before, after = _alike(
+        header.sop_class_uid,
+        header.transfer_syntax_uid,
+        pixels,
+        header.content_date,
+        header.content_time,
+        header.image_type,
+    )
+    own = _inside([("00080018", "UI", header.sop_instance_uid), ("00200013", "IS", header.instance_number)])
+    return f"{before},{own}{after}"
+
+
+@lru_cache(maxsize=512)
+def _alike(
+    sop_class: str, syntax: str, pixels: tuple[int | None, ...] | None, date: str, time: str, image_type: str
+) -> tuple[str, str]:
+    """Return what the instances of a series have in common, as it stands before and after what is each one's own."""
+    elements: list[Element] = []
+    if pixels is not None:
+        rows, columns, bits, frames = pixels
         elements += [
-            ("00280010", "US", header.rows),
-            ("00280011", "US", header.columns),
-            ("00280100", "US", header.bits_allocated),
-            ("00280008", "IS", header.frames),
+            ("00280010", "US", rows),
+            ("00280011", "US", columns),
+            ("00280100", "US", bits),
+            ("00280008", "IS", frames),
         ]
-    if header.content_date:
-        elements += [("00080023", "DA", header.content_date), ("00080033", "TM", header.content_time)]
-    if header.image_type:
-        elements.append(("00080008", "CS", header.image_type))
-    return _inside(elements)
+    if date:
+        elements += [("00080023", "DA", date), ("00080033", "TM", time)]
+    if image_type:
+        elements.append(("00080008", "CS", image_type))
+    always = [("00080016", "UI", sop_class), ("00080056", "CS", "ONLINE"), ("00083002", "UI", syntax)]
+    return _inside(always), f",{_inside(elements)}" if elements else ""

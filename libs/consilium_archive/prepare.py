@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from consilium_archive.dicom_json import instance_attributes
 from consilium_archive.errors import InstanceDoubtful, InstanceMismatch, InstanceRejected, StudyMismatch
@@ -172,7 +173,16 @@ def _frame_index(data: memoryview, header: Header) -> bytes | None:
 
 
 def pack_frame_index(index: FrameIndex) -> bytes:
-    """Return the index as it is kept in a row."""
+    """Return the index as it is kept in a row; native frames of a series lie alike."""
+    return _packed(index) if index.segments else _packed_native(index)
+
+
+@lru_cache(maxsize=256)
+def _packed_native(index: FrameIndex) -> bytes:
+    return _packed(index)
+
+
+def _packed(index: FrameIndex) -> bytes:
     return zlib.compress(json.dumps(index.to_json(), separators=(",", ":")).encode(), 1)
 
 
