@@ -146,7 +146,8 @@ def _plan(session: Session, ask: Ask) -> _Plan:
         if not few and match.key.column == "modalities" and not match.empty:
             found, few = of_rare_modality(session, ask.tenant, match.values)
             where += found
-    runs = [] if few or counted else [run for match in matches for run in runs_of(match)]
+    led = [match for match in matches if ask.sqlite or level is not Level.STUDY or not _prefixed(match)]
+    runs = [] if few or counted else [run for match in led for run in runs_of(match)]
     if runs and ask.sqlite:
         found, few = of_few(session, runs)
         where += found

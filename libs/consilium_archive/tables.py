@@ -14,6 +14,13 @@ from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, LargeBinary
 metadata = MetaData()
 _PK = BigInteger().with_variant(Integer, "sqlite")
 
+
+def _of_ids(name: str, column: str) -> Index:
+    """Return an index of an id that PostgreSQL finds prefixes by in any collation, with what a page is ordered by."""
+    ordered = ["study_date", "study_time", "id"]
+    return Index(name, "tenant_id", column, postgresql_ops={column: "text_pattern_ops"}, postgresql_include=ordered)
+
+
 study = Table(
     "archive_study",
     metadata,
@@ -45,8 +52,8 @@ study = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False),
     Index("archive_study_uid", "tenant_id", "study_uid", unique=True),
     Index("archive_study_order", "tenant_id", "study_date", "study_time", "id"),
-    Index("archive_study_patient", "tenant_id", "patient_id"),
-    Index("archive_study_accession", "tenant_id", "accession_number"),
+    _of_ids("archive_study_patient", "patient_id"),
+    _of_ids("archive_study_accession", "accession_number"),
     Index("archive_study_name", "tenant_id", "name_sort", "id"),
     Index("archive_study_birth", "tenant_id", "birth_date"),
 )
