@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from sqlalchemy import select
 
-from consilium_archive import writer as archive_writer
+from consilium_archive import commits as archive_commits
 from consilium_archive.writer import open_writer
 from consilium_core.roles import Role
 from consilium_core.site_protocol import UploadStatus
@@ -285,7 +285,7 @@ async def test_an_upload_that_fails_by_an_error_of_ours_keeps_its_bytes(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("our bug")
 
-    monkeypatch.setattr(archive_writer, "index_admitted", broken)
+    monkeypatch.setattr(archive_commits, "index_admitted", broken)
     monkeypatch.setattr(upload_ingest, "_ATTEMPTS", 1)
     data = ct_instance(side=16)
     url = await create(site, data)
