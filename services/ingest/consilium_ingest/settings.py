@@ -13,6 +13,11 @@ from consilium_dicom.policy import HELD_BY_DEFAULT, parse_policy
 from consilium_platform.settings import RoomSettings
 
 
+def _processors() -> int:
+    """Return how many processors this process may use; where nobody knows (not Linux), how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
+
+
 class IngestSettings(RoomSettings):
     """How much ingest takes at once, and where large bodies wait."""
 
@@ -24,7 +29,7 @@ class IngestSettings(RoomSettings):
     max_object_bytes: int = Field(default=4 << 30, ge=1 << 20, description="A larger object is refused, bytes.")
     objects_in_flight: int = Field(default=4, ge=1, le=64, description="Objects of one request worked on at once.")
     worker_threads: int = Field(
-        default_factory=lambda: min(4, max(2, os.cpu_count() or 2)), ge=1, le=64,
+        default_factory=lambda: min(4, max(2, _processors())), ge=1, le=64,
         description="Threads that validate, hash and write; unset: one per processor, from 2 to 4.",
     )  # fmt: skip
     decode_frames: Literal["none", "sample", "all"] = Field(
