@@ -22,10 +22,11 @@ from consilium_platform.blobs import (
     BlobDamaged,
     BlobNotFound,
     BlobStore,
-    TwoPlaces,
     check_whole,
     checked,
+    first_place,
     is_whole,
+    read_checked,
 )
 from consilium_platform.sql import Database
 
@@ -45,12 +46,8 @@ class Proof:
         self._marking: set[str] = set()
 
     @cached_property
-    def _places(self) -> TwoPlaces | None:
-        return self._blobs if isinstance(self._blobs, TwoPlaces) else None
-
-    @cached_property
     def _first(self) -> BlobStore:
-        return self._blobs if self._places is None else self._places.first
+        return first_place(self._blobs)
 
     async def read(self, place: Place, read: Callable[[BlobStore], Awaitable[bytes]], length: int) -> bytes:
         """Return what ``read`` gives in its full length; raise OriginalDamaged, or of a derivative BlobNotFound."""
@@ -82,8 +79,7 @@ class Proof:
                 raise
 
         try:
-            places = self._places
-            return await (attempt(self._first) if places is None else places.read(place.key, attempt))
+            return await read_checked(self._blobs, place.key, attempt)
         except BlobNotFound as problem:
             raise await self._gone(place) from problem
         finally:
