@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.requests import ClientDisconnect
 
 from consilium_ingest.errors import BodyInvalid
 from consilium_ingest.multipart import split
@@ -67,3 +68,40 @@ async def test_a_part_without_its_end_is_never_given_out(tmp_path: Path) -> None
     assert found == [b"a" * 100]
     assert spool.budget.used_bytes == 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("behind", [b"", b"\r\nan epilogue"])
+async def test_who_goes_away_behind_the_closing_boundary_has_sent_everything(tmp_path: Path, behind: bytes) -> None:
+    spool = Spool(tmp_path, Budget(1 << 20), 1 << 20, 1 << 20)
+    body, _ = multipart([b"a" * 100])
+
+    async def gone(whole: bytes) -> AsyncGenerator[tuple[bytes | bytearray, int]]:
+        yield whole, len(whole)
+        raise ClientDisconnect
+
+    async def taken(whole: bytes) -> list[bytes]:
+        found: list[bytes] = []
+        async for part in split(gone(whole), BOUNDARY, spool):
+            assert part.alone
+            found.append(content(part))
+            part.discard()
+        return found
+
+    assert await taken(body + behind) == [b"a" * 100]
+    with pytest.raises(BodyInvalid, match="went away"):
+        await taken(b"--consilium-test\r\n\r\nhalf of it")
+    with pytest.raises(BodyInvalid, match="no part"):
+        await taken(b"--consilium-test--")
+
+
+@pytest.mark.parametrize(("files", "alone"), [(1, [True]), (2, [False, False])])
+async def test_only_a_part_that_came_alone_says_so(tmp_path: Path, files: int, alone: list[bool]) -> None:
+    spool = Spool(tmp_path, Budget(1 << 20), 1 << 20, 1 << 20)
+    body, _ = multipart([b"a" * 100] * files)
+    for cuts in ([], [50], [len(body) - 3]):
+        found = []
+        async for part in split(chunks(body, cuts), BOUNDARY, spool):
+            found.append(part.alone)
+            part.discard()
+        assert found in (alone, [False] * files)  # its closing boundary may come later than it
+        assert found == alone or cuts

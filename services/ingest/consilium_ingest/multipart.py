@@ -53,10 +53,8 @@ async def split(body: Body, boundary: bytes, spool: Spool) -> AsyncGenerator[Par
     """Yield each complete part; the caller discards it. Raise BodyInvalid for a broken, empty or unfinished body."""
     splitter = Splitter(boundary, spool)
     try:
-        async with aclosing(body):
-            async for chunk, size in body:
-                if splitter.ended:
-                    continue
+        async with aclosing(_until_gone(body, splitter)) as chunks:
+            async for chunk, size in chunks:
                 broken: ConsiliumError | None = None
                 try:
                     splitter.feed(chunk, size)
@@ -77,11 +75,21 @@ async def split(body: Body, boundary: bytes, spool: Spool) -> AsyncGenerator[Par
             raise BodyInvalid("The multipart body ends before its closing boundary: send it again.")
         if splitter.count == 0:
             raise BodyInvalid("The multipart body has no part.")
-    except ClientDisconnect as gone:
-        raise BodyInvalid("The sender went away before the end.") from gone
     finally:
         for left in [*splitter.done, *([splitter.current] if splitter.current else [])]:
             left.discard()
+
+
+async def _until_gone(body: Body, splitter: Splitter) -> Body:
+    """Yield what the sender gives up to the closing boundary; what stands behind it is nothing (RFC 2046 5.1.1), also if it breaks off."""
+    try:
+        async with aclosing(body):
+            async for chunk in body:
+                if not splitter.ended:
+                    yield chunk
+    except ClientDisconnect as gone:
+        if not splitter.ended:
+            raise BodyInvalid("The sender went away before the end.") from gone
 
 
 async def single(body: Body, spool: Spool, stated: Stated = NOTHING_STATED) -> AsyncGenerator[Part]:
