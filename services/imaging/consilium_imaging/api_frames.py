@@ -56,10 +56,9 @@ def frames_router(desk: ViewDesk) -> APIRouter:
             return await frames_answer(desk, request, principal, found, numbers)
         await desk.views.once(principal, "study.view", study)
         place, index, stored = await desk.reader.frame(principal.tenant, asked, numbers[0])
-        if index is None:
-            raise NotAPicture("The instance has no frames.", sop_class_uid=place.sop_class_uid)
+        found = place, _frames_of(place, index)
         _no_video(place)
-        return await frames_answer(desk, request, principal, (place, index), numbers, stored)
+        return await frames_answer(desk, request, principal, found, numbers, stored)
 
     @router.get(of_instance + "/frames/{frame}/rendered")
     async def rendered_frame(
@@ -83,11 +82,10 @@ def frames_router(desk: ViewDesk) -> APIRouter:
                 return _picture(place, 0, wish, drawn)
         if place.sop_class_uid == PDF_CLASS:
             return await bulk_answer(desk, request, place, None, PDF_PATH, PDF)
-        if index is None:
-            raise NotAPicture("The instance has no frames.", sop_class_uid=place.sop_class_uid)
+        frames = _frames_of(place, index)
         if place.is_video:
-            return await video_answer(desk, request, place, index)
-        return await picture_answer(desk, request, place, index, 0, wish_of(request))
+            return await video_answer(desk, request, place, frames)
+        return await picture_answer(desk, request, place, frames, 0, wish_of(request))
 
     @router.get(of_instance + "/frames/{frame}/thumbnail")
     async def frame_thumbnail(
@@ -132,17 +130,17 @@ def _one_frame(text: str) -> int:
     return numbers[0]
 
 
-async def _found(desk: ViewDesk, principal: Principal, asked: Scope) -> tuple[Place, FrameIndex | None]:
-    await desk.views.once(principal, "study.view", asked.study_uid)
-    return await desk.reader.frame_index(principal.tenant, asked)
-
-
 async def _instance(desk: ViewDesk, principal: Principal, asked: Scope) -> tuple[Place, FrameIndex]:
     """Return the instance and its frames once the view is in the audit trail."""
-    place, index = await _found(desk, principal, asked)
+    await desk.views.once(principal, "study.view", asked.study_uid)
+    place, index = await desk.reader.frame_index(principal.tenant, asked)
+    return place, _frames_of(place, index)
+
+
+def _frames_of(place: Place, index: FrameIndex | None) -> FrameIndex:
     if index is None:
         raise NotAPicture("The instance has no frames.", sop_class_uid=place.sop_class_uid)
-    return place, index
+    return index
 
 
 async def frames_answer(
