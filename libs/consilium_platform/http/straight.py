@@ -25,11 +25,14 @@ Body = AsyncGenerator[tuple[Chunk, int]]
 
 
 class StraightProtocol(HttpToolsProtocol):
-    """uvicorn's protocol; the scopes of its requests lead ``body_of`` to it."""
+    """uvicorn's protocol; the scopes of its requests lead ``body_of`` to it. ``present`` stands for the request read last."""
+
+    present: object = None
 
     def on_headers_complete(self) -> None:
         """Let the request find its connection."""
-        self.scope["extensions"] = {_EXTENSION: {"protocol": self, "scope": self.scope}}
+        self.present = object()
+        self.scope["extensions"] = {_EXTENSION: {"protocol": self, "request": self.present}}
         super().on_headers_complete()
 
     def take(self, length: int) -> _Reader | None:
@@ -146,7 +149,7 @@ def _straight(request: Request) -> _Reader | None:
     extension: dict[str, Any] = request.scope.get("extensions", {}).get(_EXTENSION, {})
     protocol = extension.get("protocol")
     length = request.headers.get("content-length", "")
-    if not isinstance(protocol, StraightProtocol) or protocol.cycle.scope is not extension["scope"]:
+    if not isinstance(protocol, StraightProtocol) or protocol.present is not extension["request"]:
         return None
     if not length.isdecimal() or int(length) < _LEAST_BYTES:
         return None
