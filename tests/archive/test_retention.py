@@ -6,11 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import pytest_asyncio
 from pydantic import ValidationError
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import DBAPIError
@@ -31,7 +29,6 @@ from consilium_core.errors import Invalid
 from consilium_core.ids import new_uid
 from consilium_core.roles import Principal, Role
 from consilium_platform.blobs import BlobNotFound, BlobsUnavailable, Stores
-from consilium_platform.blobs_folder import FolderBlobs
 from consilium_platform.platform import Platform
 from consilium_testkit.instances import ct_instance
 
@@ -44,14 +41,6 @@ EXAM = RetentionRule(name="exam", days=100)
 def clock() -> FakeClock:
     """Return a clock 200 days ahead."""
     return FakeClock(datetime.now(UTC) + timedelta(days=200))
-
-
-@pytest_asyncio.fixture
-async def stores(any_platform: Platform, tmp_path: Path) -> AsyncIterator[Stores]:
-    """Yield the platform's store with a second place."""
-    second = FolderBlobs(tmp_path / "second")
-    yield Stores(any_platform.stores.first, second)
-    second.close()
 
 
 def retainer(platform: Platform, clock: FakeClock, *rules: RetentionRule) -> Retainer:
