@@ -59,10 +59,7 @@ async def _archive(writer: ArchiveWriter, part: Part, uid: str, trail: Trail) ->
     await trail.make_room()
     data = None if part.path is not None else part.memory
     received = Received(tenant, data, part.path, origin=trail.peer.origin, sop_instance_uid=uid)
-    done = await writer.at_once(received, lambda _: trail.opening)
-    if done.outcome is not None:
-        return done.outcome
-    held = await writer.resume(received, done.held)
+    held = await writer.hold(received)
     if not isinstance(held, Indexed):
         [outcome] = await writer.index_all([held], trail.opening)
         return outcome
