@@ -19,6 +19,8 @@ const PERMISSIONS = {
   'report.draft': ['operator', 'specialist'],
   'report.review': ['specialist', 'reviewer'],
   'report.sign': ['reviewer'],
+  'quarantine.read': ['operator', 'reviewer', 'qc', 'admin'],
+  'quarantine.decide': ['operator', 'qc', 'admin'],
   'site.read': ['operator', 'specialist', 'itsec', 'admin'],
   'site.manage': ['itsec', 'admin'],
   'audit.read': ['itsec', 'admin'],
