@@ -21,7 +21,7 @@ run: $(STAMPS)/runtime $(DIST) $(STAMPS)/font ## Start everything on this machin
 	@exec $(BIN)/consilium up $(ARGS)
 
 test: $(STAMPS)/dev $(DIST) $(STAMPS)/font $(STAMPS)/packages $(STAMPS)/ohif ## Install what the tests need and run all of them
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@BIN=$(BIN) infra/make/test.sh $(PYTEST_ARGS)
 
 check: $(STAMPS)/dev $(MODULES) ## Format, lint, types, import contracts, locks, generated API types, chart
 	@BIN=$(BIN) infra/make/check.sh

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ import httpx2
 import psutil
 
 from consilium_testkit.servers import free_port, wait_for
+
+_TOKEN_SERVES_S = 300.0  # of the ten minutes that one is good for
 
 
 @dataclass
@@ -28,6 +31,7 @@ class System:
     lines: list[str] = field(default_factory=list)
     passwords: dict[str, str] = field(default_factory=dict)
     door_cpu_s: float = 0.0  # processor time of the process until the door answered
+    _tokens: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     def token(self, username: str) -> str:
         """Return a bearer token as ``consilium token`` prints it."""
@@ -35,8 +39,12 @@ class System:
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
 
     def headers(self, username: str) -> dict[str, str]:
-        """Return the Authorization header of a demo user."""
-        return {"Authorization": f"Bearer {self.token(username)}"}
+        """Return the Authorization header of a demo user; a token serves for a while, each costs a start of the command."""
+        made_s, token = self._tokens.get(username, (-_TOKEN_SERVES_S, ""))
+        if time.monotonic() - made_s >= _TOKEN_SERVES_S:
+            made_s, token = time.monotonic(), self.token(username)
+            self._tokens[username] = made_s, token
+        return {"Authorization": f"Bearer {token}"}
 
     def get(self, path: str, username: str = "specialist", **more: Any) -> httpx2.Response:
         """GET as a demo user."""

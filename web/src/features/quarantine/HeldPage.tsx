@@ -1,11 +1,11 @@
 /** One held object: why, beside what the archive knows, the proposal that waits, and what may be done. */
 import { useState } from 'react';
 import { Link } from 'wouter';
-import { Button, Chip, Notice, PatientBanner, ProblemNotice, Skeleton, type Tone } from '@/kit';
+import { Button, Chip, Icon, Notice, PatientBanner, ProblemNotice, Skeleton, type Tone } from '@/kit';
 import { useAction } from '@/lib/action';
 import { api } from '@/lib/api';
 import { user } from '@/lib/auth';
-import { t, type MessageKey } from '@/lib/i18n/app';
+import { t } from '@/lib/i18n/app';
 import { personFromPn } from '@/lib/pn';
 import { useResource } from '@/lib/resource';
 import { may } from '@/lib/roles';
@@ -14,16 +14,10 @@ import { calendarDate, dateTime } from '@/lib/when';
 import type { Sex } from '@/protocol/types';
 import { ActDialog } from './ActDialog';
 import { DESK, said, withdraw, type Act, type Finding, type HeldState, type HeldWhole } from './held';
-import { w, type Word } from './words';
+import { isWord, w, type Word } from './words';
 
 const TONE: Record<HeldState, Tone> = { held: 'warn', released: 'ok', rejected: 'bad' };
-const MEND: Record<string, MessageKey> = {
-  caller: 'problem.mend.caller',
-  operator: 'problem.mend.operator',
-  admin: 'problem.mend.admin',
-  retry: 'problem.mend.retry',
-  vendor: 'problem.mend.vendor',
-};
+const mend = (finding: Finding) => `mend_${finding.mend}`;
 
 function Findings({ findings, holding }: { findings: Finding[]; holding: readonly string[] }) {
   return (
@@ -35,7 +29,7 @@ function Findings({ findings, holding }: { findings: Finding[]; holding: readonl
             {said(finding)}
             <span className="faint small">
               <span className="mono">{[finding.code, finding.tag_path].filter(Boolean).join(' · ')}</span>
-              {MEND[finding.mend] && <> · {t(MEND[finding.mend] as MessageKey)}</>}
+              {isWord(mend(finding)) && <> · {w(mend(finding) as Word)}</>}
             </span>
           </span>
         </li>
@@ -207,6 +201,7 @@ export function HeldPage({ id }: { id: string }) {
     <div className="page stack held-page">
       <header className="page-head">
         <Link href="/quarantine" className="btn btn-quiet">
+          <Icon name="back" />
           {w('back')}
         </Link>
         {value && <Chip tone={TONE[value.state]}>{w(`state_${value.state}`)}</Chip>}

@@ -10,7 +10,7 @@ import { personFromPn } from '@/lib/pn';
 import { dateTime } from '@/lib/when';
 import { DESK, STATES, type Held, type HeldState } from './held';
 import { HeldPage } from './HeldPage';
-import { w } from './words';
+import { w, why } from './words';
 import './quarantine.css';
 
 function Row({ entry }: { entry: Held }) {
@@ -30,7 +30,7 @@ function Row({ entry }: { entry: Held }) {
         <span className="held-why">
           {entry.reasons.map((code) => (
             <Chip key={code} tone="warn">
-              {code}
+              {why(code)}
             </Chip>
           ))}
           {entry.proposed_by && <Chip tone="info">{w('proposed')}</Chip>}

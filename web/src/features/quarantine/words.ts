@@ -16,6 +16,17 @@ const en = {
   nobody: 'No name',
   back: 'All held objects',
   open_study: 'Open the study',
+  mend_caller: 'Whoever sent it can mend this.',
+  mend_operator: 'The operator at the scanner can mend this.',
+  mend_admin: 'An administrator can mend this.',
+  mend_vendor: "The scanner's service can mend this.",
+  why_charset_unsafe: 'Unreadable text',
+  why_birth_after_study: 'Born after the study',
+  why_birth_date_future: 'Birth date in the future',
+  why_patient_mismatch: 'Another patient in the study',
+  why_identity_differs: 'Another person under this ID',
+  why_order_mismatch: 'Differs from the order',
+  why_pixel_data_missing: 'No picture in it',
   findings: 'What was found',
   comparison: 'Beside the archive',
   comparison_same: 'The archive has this study. Differences are marked.',
@@ -83,6 +94,17 @@ const zh: Record<keyof typeof en, string> = {
   nobody: '无姓名',
   back: '全部隔离对象',
   open_study: '打开检查',
+  mend_caller: '发送方可以解决。',
+  mend_operator: '设备操作员可以解决。',
+  mend_admin: '管理员可以解决。',
+  mend_vendor: '设备厂商的服务人员可以解决。',
+  why_charset_unsafe: '文字无法识读',
+  why_birth_after_study: '出生晚于检查',
+  why_birth_date_future: '出生日期在未来',
+  why_patient_mismatch: '检查中混入另一患者',
+  why_identity_differs: '同一 ID 下的另一人',
+  why_order_mismatch: '与申请单不符',
+  why_pixel_data_missing: '没有图像',
   findings: '检验发现',
   comparison: '与归档对照',
   comparison_same: '归档中已有该检查。不同之处已标出。',
@@ -137,3 +159,14 @@ const zh: Record<keyof typeof en, string> = {
 
 export const w = defineMessages(en, zh);
 export type Word = keyof typeof en;
+
+/** Say whether there are words under a key made of a server's code. */
+export function isWord(key: string): key is Word {
+  return Object.hasOwn(en, key);
+}
+
+/** A held object's reason in a few words; codes that a hospital has added by its own policy stand as they are. */
+export function why(code: string): string {
+  const key = `why_${code.replaceAll('-', '_')}`;
+  return isWord(key) ? w(key) : code;
+}
