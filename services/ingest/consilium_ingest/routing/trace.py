@@ -1,0 +1,157 @@
+"""Why a study is not there: its jobs as they stand, and for what has none the first condition of each rule that kept it back.
+
+What a rule says of an instance is worked out anew from the index, not remembered: it names what holds now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from consilium_archive.errors import NotArchived
+from consilium_archive.tables import instance, study
+from consilium_core.clock import Clock
+from consilium_core.roles import Principal
+from consilium_ingest.routing.errors import NothingToRetry
+from consilium_ingest.routing.evaluate import Destinations, verdict
+from consilium_ingest.routing.facts import Seen, page
+from consilium_ingest.routing.jobs import open_now
+from consilium_ingest.routing.rows import Rule, rules_of
+from consilium_ingest.routing.tables import job
+from consilium_platform.audit import AuditLog, AuditRecord
+from consilium_platform.sql import Database
+
+MOST_INSTANCES = 5000
+_JOBS = 200
+
+
+@dataclass(slots=True)
+class RuleTrace:
+    """What one rule says of the study's instances: how many it sends, and how many each reason keeps back."""
+
+    rule: Rule
+    matched: int = 0
+    missed: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Jobs of one destination in one state with one problem."""
+
+    destination: str
+    state: str
+    problem: str
+    instances: int
+    try_at: datetime | None
+    sent_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """All of it; ``jobs``: a page of them; ``complete``: all instances were looked at."""
+
+    study_uid: str
+    patient_id: str
+    instances: int
+    standings: list[Standing]
+    rules: list[RuleTrace]
+    jobs: list[Any]
+    next_cursor: str | None
+    complete: bool
+
+
+async def trace(database: Database, tenant: str, study_uid: str, destinations: Destinations, cursor: int) -> Trace:
+    """Return how the study stands; raise NotArchived."""
+    patient_id, instances, standings, jobs = await database.query(
+        partial(_standing, tenant=tenant, study_uid=study_uid, cursor=cursor)
+    )
+    seen, rules, there = await database.query(partial(_material, tenant=tenant, study_uid=study_uid))
+    traces = await asyncio.to_thread(_judged, seen, rules, there, destinations)
+    following = str(jobs[_JOBS - 1].id) if len(jobs) > _JOBS else None
+    complete = instances <= MOST_INSTANCES
+    return Trace(study_uid, patient_id, instances, standings, traces, jobs[:_JOBS], following, complete)
+
+
+async def retry(
+    database: Database, audit: AuditLog, clock: Clock, who: Principal, study_uid: str, destination: str
+) -> int:
+    """Try again at once what failed, waits or was given up of a study (of one ``destination`` if that is named); return how many jobs.
+
+    Its destinations are tried although they are shut. Raise NotArchived or NothingToRetry.
+    """
+    now = clock.now()
+
+    def work(session: Session) -> int:
+        patient_id = _patient(session, who.tenant, study_uid)
+        mine = [job.c.tenant_id == who.tenant, job.c.study_uid == study_uid]
+        mine += [job.c.destination == destination] if destination else []
+        again = update(job).where(*mine, job.c.state.in_(("failed", "waiting", "given-up")))
+        again = again.values(state="waiting", attempts=0, try_at=now, made_at=now, problem="", lease="")
+        names = session.scalars(again.returning(job.c.destination)).all()
+        if not names:
+            raise NothingToRetry("No instance of this study waits for a destination or was given up.")
+        for name in sorted(set(names)):
+            open_now(session, who.tenant, name, now)
+        detail = ", ".join(f"{count} to {name}" for name, count in sorted(Counter(names).items()))
+        actor = who.tenant, who.subject, who.role.value
+        audit.append(session, [AuditRecord(*actor, "routing.retry", "success", study_uid, patient_id, detail)])
+        return len(names)
+
+    return await database.transact(work)
+
+
+def _patient(session: Session, tenant: str, study_uid: str) -> str:
+    asked = select(study.c.patient_id).where(study.c.tenant_id == tenant, study.c.study_uid == study_uid)
+    row = session.execute(asked).first()
+    if row is None:
+        raise NotArchived("There is no such study.")
+    return str(row.patient_id)[:128]
+
+
+def _standing(session: Session, tenant: str, study_uid: str, cursor: int) -> tuple[str, int, list[Standing], list[Any]]:
+    patient_id = _patient(session, tenant, study_uid)
+    stored = select(func.count()).where(instance.c.tenant_id == tenant, instance.c.study_uid == study_uid)
+    mine = (job.c.tenant_id == tenant, job.c.study_uid == study_uid)
+    named = (job.c.destination, job.c.state, job.c.problem)
+    sums = select(*named, func.count(), func.min(job.c.try_at), func.max(job.c.sent_at)).where(*mine)
+    rows = session.execute(sums.group_by(*named).order_by(*named)).all()
+    listed = select(job).where(*mine, job.c.id > cursor).order_by(job.c.id).limit(_JOBS + 1)
+    jobs = list(session.execute(listed).all())
+    return patient_id, session.scalar(stored) or 0, [Standing(*row) for row in rows], jobs
+
+
+def _material(session: Session, tenant: str, study_uid: str) -> tuple[list[Seen], list[Rule], set[tuple[str, str]]]:
+    """Return the study's instances, the tenant's rules, and which (destination, instance) have a job."""
+    rules = rules_of(session, tenant)
+    metadata = any(rule.wish.conditions.asks_metadata for rule in rules)
+    mine = (instance.c.tenant_id == tenant, instance.c.study_uid == study_uid)
+    seen = page(session, mine, MOST_INSTANCES, metadata=metadata) if rules else []
+    asked = select(job.c.destination, job.c.sop_instance_uid).where(
+        job.c.tenant_id == tenant, job.c.study_uid == study_uid
+    )
+    return seen, rules, {(row.destination, row.sop_instance_uid) for row in session.execute(asked).all()}
+
+
+def _judged(
+    seen: Sequence[Seen], rules: Sequence[Rule], there: set[tuple[str, str]], destinations: Destinations
+) -> list[RuleTrace]:
+    found = [RuleTrace(rule) for rule in rules]
+    for one in seen:
+        facts = one.facts()
+        for trace_ in found:
+            why = verdict(trace_.rule, one, facts, destinations)
+            if not why and (trace_.rule.wish.destination, one.row.sop_instance_uid) not in there:
+                why = "not-looked-at-yet"
+            if why:
+                trace_.missed[why] += 1
+            else:
+                trace_.matched += 1
+    return found
