@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,12 @@ class DimseSender:
             return
         contexts = sorted({(place.sop_class_uid, place.transfer_syntax_uid) for place in places})
         began = time.monotonic()
-        association = await self._in_thread(partial(self._associate, contexts))
+        opening = self._pool.submit(self._associate, contexts)
+        try:
+            association = await asyncio.wrap_future(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_abort_late)
+            raise
         ended = False
         try:
             outcomes.seconds = max(time.monotonic() - began, 1e-6)
@@ -99,13 +104,22 @@ class DimseSender:
         ae.dimse_timeout = ae.network_timeout = self._settings.answer_s
         for sop_class, syntax in contexts:  # a context of its own for each: the SCP can't choose another syntax
             ae.add_requested_context(sop_class, [syntax])
-        association = ae.associate(self._to.host, self._to.port, ae_title=self._to.called)
+        try:
+            association = ae.associate(self._to.host, self._to.port, ae_title=self._to.called)
+        except OSError as problem:  # the name is not known
+            raise SendingFailed("unreachable") from problem
         if association.is_established:
             return association
         raise SendingFailed("association-rejected" if association.is_rejected else "unreachable")
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+def _abort_late(opening: Future[Association]) -> None:
+    """End, in the thread that opened it, an association that nobody waits for any more."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().abort()
 
 
 def _store(association: Association, path: Path, number: int, priority: int) -> int:

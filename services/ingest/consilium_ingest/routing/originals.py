@@ -63,7 +63,7 @@ class Originals:
                 async for stretch in self.stretches(place, at):
                     await asyncio.to_thread(file.write, stretch)
         except BaseException:
-            os.unlink(path)
+            await asyncio.to_thread(path.unlink, missing_ok=True)
             raise
         return path
 

@@ -97,7 +97,7 @@ class RoutingSettings(RoomSettings):
         default=64 << 20, ge=1 << 20, description="A request ends behind so many bytes; a larger instance goes alone."
     )
     poll_s: float = Field(default=2.0, gt=0, description="How often jobs that are due are looked for, s.")
-    connect_s: float = Field(default=10.0, gt=0, description="Wait for a connection or an association, s.")
+    connect_s: float = Field(default=5.0, gt=0, description="Wait for a connection or an association, s.")
     answer_s: float = Field(default=120.0, gt=0, description="Longest silence of a destination, s.")
     least_bytes_per_s: int = Field(
         default=64 << 10, ge=1 << 10, description="A request that is slower than that in all is broken off, bytes/s."
