@@ -99,7 +99,7 @@ async def _received(platform: Platform, uid: str, days_ago: int) -> None:
 @asynccontextmanager
 async def running(folder: Path, *destinations: dict[str, Any]) -> AsyncIterator[httpx2.AsyncClient]:
     """Run both rooms as a process of their own; kill it with SIGKILL at the end."""
-    routing = {"DESTINATIONS": json.dumps(destinations), "POLL_S": "0.05", "CONNECT_S": "2"}
+    routing = {"DESTINATIONS": json.dumps(destinations), "POLL_S": "0.05", "CONNECT_S": "60"}
     environment = {f"CONSILIUM_INGEST_ROUTING_{name}": value for name, value in routing.items()}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "consilium_testkit.archive_rooms", str(folder), stdout=PIPE,

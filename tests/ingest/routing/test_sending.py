@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
+from consilium_archive.stages import original_key
 from consilium_archive.storage_tables import mark
+from consilium_core.clock import FakeClock
 from consilium_core.roles import Role
 from consilium_ingest.dimse.server import DimseServer
 from consilium_ingest.routing.evaluate import MARK, Evaluator
-from consilium_ingest.routing.jobs import JobQueue
+from consilium_ingest.routing.jobs import JobQueue, Outcomes
 from consilium_ingest.routing.tables import job
 from consilium_platform.platform import Platform, open_platform
 from consilium_platform.settings import PlatformSettings
+from consilium_platform.sql import Database
 from consilium_testkit.archive_rooms import archive_door, door_client, door_server
 from consilium_testkit.instances import CT, ct_instance, uids_of, with_meta
 from consilium_testkit.light_scu import associated, data_set_of
@@ -217,3 +221,81 @@ async def test_two_processes_make_each_job_once_and_claim_none_twice(any_platfor
     claimed = [one for one in await asyncio.gather(*(queue.claim() for _ in range(8))) if one is not None]
     taken = [one.sop_instance_uid for batch in claimed for one in batch.wanted]
     assert len(taken) == len(set(taken))
+
+
+async def test_a_claim_of_a_killed_process_is_free_after_its_lease_and_what_spoils_a_batch_ends_up_alone(
+    any_platform: Platform,
+) -> None:
+    study = uids_of(ct_instance(side=16))[0]
+    routing = settings(to_scp(free_port()), poll_s=3600.0, breaker_failures=99, batch_instances=8)
+    async with opened(any_platform, routing) as (client, _):
+        made = await rule(client, "upper")
+    database, now = any_platform.database, any_platform.clock.now()
+    rows = [
+        {
+            "tenant_id": "demo", "destination": "upper", "rule_id": made["id"], "study_uid": study, "series_uid": "1.2",
+            "sop_instance_uid": f"1.2.{number}", "size_bytes": 10, "priority": 1 if number else 2, "state": "waiting",
+            "attempts": 0, "try_at": now, "lease": "", "problem": "", "made_at": now,
+        }
+        for number in range(9)
+    ]  # fmt: skip
+    await database.transact(lambda session: session.execute(job.insert(), rows))
+    clock = FakeClock(now)
+    queue = JobQueue(database, any_platform.audit, clock, routing.all_destinations()[0], routing)
+    killed = await queue.claim()
+    assert killed is not None
+    assert [one.sop_instance_uid for one in killed.wanted] == [f"1.2.{number}" for number in range(1, 9)], (
+        "priority first"
+    )
+    last = await queue.claim()
+    assert last is not None
+    assert await queue.claim() is None
+    clock.advance(80)
+    await queue.renew(last)
+    clock.advance(20)
+    again = await queue.claim()
+    assert again is not None, "the lease has ended, and that of the batch that is still being sent has not"
+    assert [one.attempts for one in again.wanted] == [2, 2]
+    await queue.settle(killed, Outcomes(problems={"1.2.1": "other-content"}, sent={"1.2.2"}, seconds=1, sent_bytes=10))
+    assert await _states(database) == {"sending": 2, "failed": 6, "sent": 1}, (
+        "a success is believed late, a failure only from who has the claim"
+    )
+    await queue.settle(again, Outcomes(down="timeout"))
+    assert await _states(database) == {"sending": 1, "failed": 7, "sent": 1}
+    sizes = []
+    for _ in range(4):
+        clock.advance(4000)
+        batch = await queue.claim()
+        assert batch is not None
+        sizes.append(len(batch.wanted))
+        await queue.settle(batch, Outcomes(down="timeout"))
+    assert sizes == [1, 1, 1, 1]
+    clock.advance(8 * 86400)
+    batch = await queue.claim()
+    assert batch is not None
+    await queue.settle(batch, Outcomes(down="timeout"))
+    assert (await _states(database))["given-up"] == len(batch.wanted), "for a week nobody answered"
+
+
+async def _states(database: Database) -> Counter[str]:
+    rows = await database.query(lambda session: session.scalars(select(job.c.state)).all())
+    return Counter(rows)
+
+
+async def test_a_damaged_original_is_named_and_holds_up_nobody(platform: Platform) -> None:
+    study = uids_of(ct_instance(side=16))[0]
+    lost, whole = chest(StudyInstanceUID=study, InstanceNumber=1), chest(StudyInstanceUID=study, InstanceNumber=2)
+    port = free_port()
+    async with opened(platform, settings(to_scp(port))) as (client, _):
+        await rule(client, "upper")
+        await stored(client, lost, whole)
+        await platform.blobs.purge(original_key("demo", hashlib.sha256(lost).hexdigest()))
+        with scp(port=port) as back:
+            await client.post(f"{BASE}/studies/{study}/retry", json={})
+            await until(lambda: back.uids == [uids_of(whole)[2]], "the other one")
+
+            async def named() -> bool:
+                jobs = (await client.get(f"{BASE}/studies/{study}")).json()["jobs"]
+                return [job["problem"] and job["problem"]["code"] for job in jobs] == ["original-damaged", None]
+
+            await until(named, "the damaged one is named")

@@ -78,6 +78,7 @@ export type ShownCode =
   | 'quarantine-refused'
   | 'removal-under-way'
   | 'routing-destination-unknown'
+  | 'routing-dry-run-busy'
   | 'routing-nothing-to-retry'
   | 'routing-rule-moved'
   | 'routing-rule-not-found'

@@ -5,6 +5,7 @@ What names a study is audited before it is answered; a change is audited in its 
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from consilium_core.roles import Permission, Principal
 from consilium_dicom.uids import is_valid_uid
 from consilium_ingest.errors import UidInvalid
 from consilium_ingest.routing.dry_run import forecast
-from consilium_ingest.routing.errors import DestinationUnknown
+from consilium_ingest.routing.errors import DestinationUnknown, DryRunBusy
 from consilium_ingest.routing.evaluate import Destinations
 from consilium_ingest.routing.jobs import backlog, known
 from consilium_ingest.routing.rows import RuleRows, Wish
@@ -42,6 +43,7 @@ from consilium_platform.audit import AuditLog
 from consilium_platform.http.auth import require
 from consilium_platform.sql import Database
 
+_DRY_RUNS = 2  # each may read the metadata of very many instances
 Cursor = Annotated[str, Query(max_length=20, pattern="^[0-9]*$")]
 Version = Annotated[int, Query(ge=1)]
 
@@ -110,6 +112,7 @@ def routing_router(desk: RoutingDesk) -> APIRouter:
 
 def _of_rules(router: APIRouter, desk: RoutingDesk) -> None:
     reader, editor = require(Permission.ROUTING_READ), require(Permission.ROUTING_EDIT)
+    running = asyncio.Semaphore(_DRY_RUNS)
     rows = RuleRows(desk.database, desk.audit, desk.clock)
 
     @router.get("/rules")
@@ -129,7 +132,10 @@ def _of_rules(router: APIRouter, desk: RoutingDesk) -> None:
     async def dry_run(body: DryRunIn, response: Response, who: Principal = Depends(reader)) -> DryRunOut:
         wish = body.rule.wish()
         to = desk.destination(who.tenant, wish)
-        found = await forecast(desk.database, desk.clock, wish, to, body.days)
+        if running.locked():
+            raise DryRunBusy("Other dry runs are under way. Try again in a moment.", retry_after_s=5)
+        async with running:
+            found = await forecast(desk.database, desk.clock, wish, to, body.days)
         detail = f"{wish.name} to {wish.destination}: {found.all.instances} instances of {body.days} days"
         await desk.audit.act(who, "routing.dry-run", detail=detail)
         response.headers["Cache-Control"] = "no-store"

@@ -14,7 +14,8 @@ from prometheus_client import Counter
 
 from consilium_core.errors import ConsiliumError
 from consilium_ingest.routing.errors import SendingFailed
-from consilium_ingest.routing.jobs import Batch, JobQueue, Outcomes
+from consilium_ingest.routing.jobs import RENEW_S, Batch, JobQueue, Outcomes
+from consilium_platform.tasks import end_task
 
 log = structlog.get_logger()
 SENT = Counter("consilium_routing_instances_total", "Instances sent on, or not.", ["destination", "outcome"])
@@ -43,6 +44,7 @@ class Courier:
         if batch is None:
             return False
         outcomes = Outcomes()
+        renewing = asyncio.create_task(self._renewing(batch), name=f"routing-lease-{self._name}")
         try:
             async with asyncio.timeout(batch.seconds):
                 await self._sender.send(batch, outcomes)
@@ -60,6 +62,8 @@ class Courier:
         except Exception as problem:
             log.exception("routing_send_failed", destination=self._name, error=type(problem).__name__)
             outcomes.problems |= _rest(batch, outcomes, "error-of-ours")
+        finally:
+            await end_task(renewing)
         await self._settle(batch, outcomes)
         if outcomes.down:
             log.warning("routing_destination_failed", destination=self._name, problem=outcomes.down)
@@ -67,8 +71,17 @@ class Courier:
         SENT.labels(self._name, "failed").inc(len(batch.wanted) - len(outcomes.sent))
         return True
 
+    async def _renewing(self, batch: Batch) -> None:
+        """Keep the claim until cancelled; while the database is out, it may end: then, as after a kill, the batch may be sent again."""
+        while True:
+            await asyncio.sleep(RENEW_S)
+            try:
+                await self._queue.renew(batch)
+            except ConsiliumError as problem:
+                log.warning("routing_lease_not_renewed", destination=self._name, code=problem.code)
+
     async def _settle(self, batch: Batch, outcomes: Outcomes) -> None:
-        """Write what came of the batch; while the database is out, again and again until the lease would end."""
+        """Write what came of the batch; while the database is out, again and again for as long as the claim holds anyway."""
         async with asyncio.timeout(20):
             while True:
                 try:

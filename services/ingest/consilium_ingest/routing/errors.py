@@ -31,6 +31,12 @@ class DestinationUnknown(Invalid):
     mend = "operator"
 
 
+class DryRunBusy(Exhausted):
+    """As many dry runs as are made at once are under way."""
+
+    code = "routing-dry-run-busy"
+
+
 class NothingToRetry(Conflict):
     """The study has no instance that waits for a destination or was given up."""
 

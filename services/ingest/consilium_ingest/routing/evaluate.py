@@ -8,6 +8,7 @@ destination and instance, so a kill at any moment, a repeat, or several processe
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -123,8 +124,9 @@ class Evaluator:
 
 
 async def _something_stored(events: Subscription, poll_s: float) -> None:
-    while True:
-        event = await events.next(poll_s)
+    end = time.monotonic() + poll_s  # whatever else is told meanwhile
+    while (left := end - time.monotonic()) > 0:
+        event = await events.next(left)
         if event is None or event.type is EventType.INSTANCE_STORED:
             return
 

@@ -24,12 +24,12 @@ from consilium_ingest.routing.rows import utc
 from consilium_ingest.routing.rules import Priority
 from consilium_ingest.routing.settings import DimseDestination, RoutingSettings, StowDestination
 from consilium_ingest.routing.tables import UNFINISHED, job, place
-from consilium_ingest.routing.words import words_of
+from consilium_ingest.routing.words import OF_DESTINATION, words_of
 from consilium_platform.audit import AuditLog, AuditRecord, Outcome
 from consilium_platform.sql import Database
 
 _WEIGHT = 0.25  # of the newest measurement in the moving average
-_SPARE_S = 30.0  # between the end of an attempt and the end of its lease: to write down what came of it
+LEASE_S, RENEW_S = 90.0, 20.0  # a killed process's claim is free again after that; a working one's is renewed
 _FIRST_S, _LONGEST_S = 5.0, 3600.0
 
 
@@ -48,9 +48,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Instances of one study that are sent together, this process's until the lease ends."""
+    """Instances of one study that are sent together, this process's until the lease ends; ``probe``: it decides whether a shut destination opens."""
 
     lease: str
+    probe: bool
     seconds: float
     study_uid: str
     patient_id: str
@@ -117,6 +118,18 @@ class JobQueue:
         """Write what came of a batch."""
         await self._database.transact(lambda session: self._settle(session, batch, outcomes))
 
+    async def renew(self, batch: Batch) -> None:
+        """Keep a batch that is still being sent; nobody else takes it, or tries a destination that it probes."""
+        until = self._clock.now() + timedelta(seconds=LEASE_S)
+
+        def work(session: Session) -> None:
+            if batch.probe:
+                self._write(session, {"shut_until": until})
+            mine = update(job).where(job.c.lease == batch.lease, job.c.state == "sending")
+            session.execute(mine.where(job.c.id.in_([one.number for one in batch.wanted])).values(try_at=until))
+
+        await self._database.transact(work)
+
     def _idle(self, session: Session) -> bool:
         now = self._clock.now()
         if known(session, self._to.tenant, self._to.name).breaker.state(self._settings.breaker, now) == "open":
@@ -139,16 +152,17 @@ class JobQueue:
         )  # what spoils a batch ends up alone
         rows = _within(session.execute(same.limit(together)).all(), self._settings.batch_bytes)
         seconds = self._settings.lease_s(sum(row.size_bytes for row in rows))
-        trying = at.breaker.trying(self._settings.breaker, now, seconds + _SPARE_S)
+        trying = at.breaker.trying(self._settings.breaker, now, LEASE_S)
         if trying is None:
             return None
-        if trying != at.breaker:
+        probe = trying != at.breaker
+        if probe:
             self._write(session, {"shut_until": trying.shut_until})
-        lease, until = new_ulid(), now + timedelta(seconds=seconds + _SPARE_S)
+        lease, until = new_ulid(), now + timedelta(seconds=LEASE_S)
         claimed = {"state": "sending", "lease": lease, "try_at": until, "attempts": job.c.attempts + 1}
         session.execute(update(job).where(job.c.id.in_([row.id for row in rows])).values(**claimed))
         wanted, priority = tuple(_wanted(row) for row in rows), Priority(first.priority)
-        batch = Batch(lease, seconds, first.study_uid, _patient(session, first), priority, wanted)
+        batch = Batch(lease, probe, seconds, first.study_uid, _patient(session, first), priority, wanted)
         names = " ".join(one.sop_instance_uid for one in batch.wanted)
         self._record(session, batch, "success", f"sending {len(rows)} to {self._words}: {names}")
         return batch
@@ -175,7 +189,7 @@ class JobQueue:
             session.execute(mine.values(**after))
         self._write(session, self._learned(at, outcomes, len(sent), now))
         if sent and not outcomes.down and at.breaker.failures >= self._settings.breaker_failures:  # it is back
-            again = update(job).where(*self._mine, job.c.state == "failed", job.c.problem == at.problem)
+            again = update(job).where(*self._mine, job.c.state == "failed", job.c.problem.in_(OF_DESTINATION))
             session.execute(again.values(try_at=now, attempts=0))
         if sent:
             self._record(session, batch, "success", f"sent {len(sent)} to {self._words}")

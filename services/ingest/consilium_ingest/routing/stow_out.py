@@ -64,7 +64,7 @@ class StowSender:
         except httpx2.TimeoutException as problem:
             raise SendingFailed("timeout") from problem
         except httpx2.ConnectError as problem:
-            raise SendingFailed("unreachable") from problem
+            raise SendingFailed("certificate-refused" if _untrusted(problem) else "unreachable") from problem
         except httpx2.HTTPError as problem:
             raise SendingFailed("broken-off") from problem
         judge(response.status_code, said, places, outcomes, response.headers.get("retry-after", ""))
@@ -103,6 +103,15 @@ class _Body:
             self.reading = None
             yield b"\r\n"
         yield self._end
+
+
+def _untrusted(problem: BaseException | None) -> bool:
+    """Tell whether a connection failed because of the server's certificate."""
+    while problem is not None:
+        if isinstance(problem, ssl.SSLCertVerificationError):
+            return True
+        problem = problem.__cause__ or problem.__context__
+    return False
 
 
 async def _read(response: httpx2.Response) -> bytes:

@@ -93,13 +93,14 @@ async def retry(
         patient_id = _patient(session, who.tenant, study_uid)
         mine = [job.c.tenant_id == who.tenant, job.c.study_uid == study_uid]
         mine += [job.c.destination == destination] if destination else []
-        again = update(job).where(*mine, job.c.state.in_(("failed", "waiting", "given-up")))
+        mine.append(job.c.state.in_(("failed", "waiting", "given-up")))
+        for name in sorted(session.scalars(select(job.c.destination).where(*mine).distinct())):
+            open_now(session, who.tenant, name, now)  # before the jobs, as a claim does: neither waits for the other
+        again = update(job).where(*mine)
         again = again.values(state="waiting", attempts=0, try_at=now, made_at=now, problem="", lease="")
         names = session.scalars(again.returning(job.c.destination)).all()
         if not names:
             raise NothingToRetry("No instance of this study waits for a destination or was given up.")
-        for name in sorted(set(names)):
-            open_now(session, who.tenant, name, now)
         detail = ", ".join(f"{count} to {name}" for name, count in sorted(Counter(names).items()))
         actor = who.tenant, who.subject, who.role.value
         audit.append(session, [AuditRecord(*actor, "routing.retry", "success", study_uid, patient_id, detail)])

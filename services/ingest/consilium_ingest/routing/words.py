@@ -35,6 +35,11 @@ PROBLEMS: dict[str, Words] = {
         "目的地不接受我方令牌，请运维人员更新令牌。",
         "operator",
     ),
+    "certificate-refused": Words(
+        "The destination's certificate is not one that we trust: it has expired, or its CA is not set up.",
+        "目的地的证书不受信任：已过期，或未配置其 CA。",
+        "operator",
+    ),
     "token-unreadable": Words(
         "The file of the destination's token can't be read.", "无法读取目的地的令牌文件。", "operator"
     ),
@@ -105,6 +110,12 @@ PROBLEMS: dict[str, Words] = {
     ),
     "error-of-ours": Words("An error of ours; quote the time.", "我方内部错误，请告知发生时间。", "vendor"),
 }
+
+OF_DESTINATION = frozenset({
+    "unreachable", "timeout", "broken-off", "access-refused", "certificate-refused", "token-unreadable",
+    "address-refused", "busy", "destination-failed", "association-rejected", "no-room",
+})  # fmt: skip
+"""What the destination itself fails at: what waits for it goes on at once when it is back."""
 
 REASONS: dict[str, tuple[str, str]] = {
     "rule-disabled": ("The rule is switched off.", "该规则已停用。"),

@@ -75,6 +75,7 @@ export const problemsZh: Record<ShownCode, string> = {
   'quarantine-refused': '隔离审核已拒绝此对象。',
   'removal-under-way': '同一对象正在被移除，请几分钟后重新发送。',
   'routing-destination-unknown': '没有此目的地；目的地由运维人员在服务器上配置。',
+  'routing-dry-run-busy': '其他试运行正在进行，请稍后再试。',
   'routing-nothing-to-retry': '此检查没有等待发送或已放弃的对象。',
   'routing-rule-moved': '他人已修改此规则，请重新查看。',
   'routing-rule-not-found': '没有此转发规则。',
