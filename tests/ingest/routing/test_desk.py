@@ -84,7 +84,7 @@ async def test_a_dry_run_counts_the_last_days_and_says_how_long_and_how_dear(
         del asked["bytes_per_s"]
         month = (await client.post(f"{BASE}/rules/dry-run", json=asked | {"days": 31})).json()
         assert (month["instances"], month["bandwidth"], month["seconds"]) == (5, "unknown", None)
-        monkeypatch.setattr(dry_run, "MOST_INSTANCES", 2)
+        monkeypatch.setattr(dry_run, "MOST_WITH_METADATA", 2)
         cut = (await client.post(f"{BASE}/rules/dry-run", json=asked)).json()
         assert (cut["complete"], cut["looked_at"]) == (False, 2)
         assert (await client.get(f"{BASE}/rules")).json()["items"] == [], "nothing was saved"

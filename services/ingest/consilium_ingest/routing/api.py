@@ -15,6 +15,7 @@ from consilium_core.clock import Clock
 from consilium_core.roles import Permission, Principal
 from consilium_dicom.uids import is_valid_uid
 from consilium_ingest.errors import UidInvalid
+from consilium_ingest.routing.answers import destination_out, dry_run_out, rule_out, trace_out
 from consilium_ingest.routing.dry_run import forecast
 from consilium_ingest.routing.errors import DestinationUnknown, DryRunBusy
 from consilium_ingest.routing.evaluate import Destinations
@@ -34,10 +35,6 @@ from consilium_ingest.routing.wire import (
     RuleOut,
     RulePage,
     TraceOut,
-    destination_out,
-    dry_run_out,
-    rule_out,
-    trace_out,
 )
 from consilium_platform.audit import AuditLog
 from consilium_platform.http.auth import require

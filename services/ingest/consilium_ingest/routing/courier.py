@@ -14,11 +14,12 @@ from prometheus_client import Counter
 
 from consilium_core.errors import ConsiliumError
 from consilium_ingest.routing.errors import SendingFailed
+from consilium_ingest.routing.evaluate import Key
 from consilium_ingest.routing.jobs import RENEW_S, Batch, JobQueue, Outcomes
 from consilium_platform.tasks import end_task
 
 log = structlog.get_logger()
-SENT = Counter("consilium_routing_instances_total", "Instances sent on, or not.", ["destination", "outcome"])
+SENT = Counter("consilium_routing_instances_total", "Instances sent on, or not.", ["tenant", "destination", "outcome"])
 
 
 class Sender(Protocol):
@@ -32,10 +33,10 @@ class Sender(Protocol):
 class Courier:
     """One destination's work."""
 
-    def __init__(self, queue: JobQueue, sender: Sender, name: str, wake: asyncio.Condition) -> None:
+    def __init__(self, queue: JobQueue, sender: Sender, to: Key, wake: asyncio.Condition) -> None:
         self._queue = queue
         self._sender = sender
-        self._name = name
+        self._labels, self._name = to, to[1]
         self._wake = wake
 
     async def turn(self) -> bool:
@@ -67,8 +68,8 @@ class Courier:
         await self._settle(batch, outcomes)
         if outcomes.down:
             log.warning("routing_destination_failed", destination=self._name, problem=outcomes.down)
-        SENT.labels(self._name, "sent").inc(len(outcomes.sent))
-        SENT.labels(self._name, "failed").inc(len(batch.wanted) - len(outcomes.sent))
+        SENT.labels(*self._labels, "sent").inc(len(outcomes.sent))
+        SENT.labels(*self._labels, "failed").inc(len(batch.wanted) - len(outcomes.sent))
         return True
 
     async def _renewing(self, batch: Batch) -> None:

@@ -48,7 +48,7 @@ async def open_routing(platform: Platform, settings: RoutingSettings, folder: Pa
 
                 sender = await stack.enter_async_context(open_dimse_out(to, settings, originals))
             queue = JobQueue(platform.database, platform.audit, platform.clock, to, settings)
-            courier = Courier(queue, sender, to.name, wake)
+            courier = Courier(queue, sender, (to.tenant, to.name), wake)
             tasks += [
                 asyncio.create_task(courier.run(settings.poll_s), name=f"routing-{to.name}") for _ in range(to.workers)
             ]
