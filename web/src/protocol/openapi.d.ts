@@ -3901,13 +3901,15 @@ export interface components {
         };
         /**
          * TraceOut
-         * @description Why a study is not there, or that it is; ``complete`` False: only the first instances were held against the rules.
+         * @description Why a study is not there, or that it is; ``held``: objects of it that wait in quarantine; ``complete`` False: only the first instances were held against the rules.
          */
         TraceOut: {
             /** Complete */
             complete: boolean;
             /** Destinations */
             destinations: components["schemas"]["StandingOut"][];
+            /** Held */
+            held: number;
             /** Instances */
             instances: number;
             /** Jobs */

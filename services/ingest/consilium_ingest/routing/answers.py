@@ -78,7 +78,7 @@ def dry_run_out(found: Forecast, stated: float | None, price_per_gb: float | Non
 def trace_out(found: Trace) -> TraceOut:
     """Return a trace as JSON."""
     return TraceOut(
-        study_uid=found.study_uid, instances=found.instances, complete=found.complete,
+        study_uid=found.study_uid, instances=found.instances, held=found.held, complete=found.complete,
         destinations=[_standing(one) for one in found.standings], rules=[_rule_trace(one) for one in found.rules],
         jobs=[_job(row) for row in found.jobs], next_cursor=found.next_cursor,
     )  # fmt: skip

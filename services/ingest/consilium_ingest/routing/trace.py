@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -17,11 +16,14 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from consilium_archive.errors import NotArchived
+from consilium_archive.quarantine import HELD
+from consilium_archive.quarantine_table import quarantine
+from consilium_archive.storage_tables import mark
 from consilium_archive.tables import instance, study
 from consilium_core.clock import Clock
 from consilium_core.roles import Principal
 from consilium_ingest.routing.errors import NothingToRetry
-from consilium_ingest.routing.evaluate import Destinations, verdict
+from consilium_ingest.routing.evaluate import MARK, Destinations, verdict
 from consilium_ingest.routing.facts import Seen, page
 from consilium_ingest.routing.jobs import open_now
 from consilium_ingest.routing.rows import Rule, rules_of
@@ -56,10 +58,11 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """All of it; ``jobs``: a page of them; ``complete``: all instances were looked at."""
+    """All of it; ``jobs``: a page of them; ``held``: objects of it in quarantine; ``complete``: all were looked at."""
 
     study_uid: str
     patient_id: str
+    held: int
     instances: int
     standings: list[Standing]
     rules: list[RuleTrace]
@@ -70,14 +73,14 @@ class Trace:
 
 async def trace(database: Database, tenant: str, study_uid: str, destinations: Destinations, cursor: int) -> Trace:
     """Return how the study stands; raise NotArchived."""
-    patient_id, instances, standings, jobs = await database.query(
+    patient_id, held, instances, standings, jobs = await database.query(
         partial(_standing, tenant=tenant, study_uid=study_uid, cursor=cursor)
     )
-    seen, rules, there = await database.query(partial(_material, tenant=tenant, study_uid=study_uid))
-    traces = await asyncio.to_thread(_judged, seen, rules, there, destinations)
+    material = await database.query(partial(_material, tenant=tenant, study_uid=study_uid))
+    traces = await asyncio.to_thread(_judged, material, destinations)
     following = str(jobs[_JOBS - 1].id) if len(jobs) > _JOBS else None
     complete = instances <= MOST_INSTANCES
-    return Trace(study_uid, patient_id, instances, standings, traces, jobs[:_JOBS], following, complete)
+    return Trace(study_uid, patient_id, held, instances, standings, traces, jobs[:_JOBS], following, complete)
 
 
 async def retry(
@@ -113,11 +116,20 @@ def _patient(session: Session, tenant: str, study_uid: str) -> str:
     asked = select(study.c.patient_id).where(study.c.tenant_id == tenant, study.c.study_uid == study_uid)
     row = session.execute(asked).first()
     if row is None:
-        raise NotArchived("There is no such study.")
+        waiting = _held(session, tenant, study_uid)
+        also = f"; {waiting} objects of it wait in quarantine" if waiting else ""
+        raise NotArchived(f"There is no such study{also}.", held=waiting)
     return str(row.patient_id)[:128]
 
 
-def _standing(session: Session, tenant: str, study_uid: str, cursor: int) -> tuple[str, int, list[Standing], list[Any]]:
+def _held(session: Session, tenant: str, study_uid: str) -> int:
+    mine = (quarantine.c.tenant_id == tenant, quarantine.c.study_uid == study_uid, quarantine.c.state == HELD)
+    return session.scalar(select(func.count()).select_from(quarantine).where(*mine)) or 0
+
+
+def _standing(
+    session: Session, tenant: str, study_uid: str, cursor: int
+) -> tuple[str, int, int, list[Standing], list[Any]]:
     patient_id = _patient(session, tenant, study_uid)
     stored = select(func.count()).where(instance.c.tenant_id == tenant, instance.c.study_uid == study_uid)
     mine = (job.c.tenant_id == tenant, job.c.study_uid == study_uid)
@@ -126,11 +138,21 @@ def _standing(session: Session, tenant: str, study_uid: str, cursor: int) -> tup
     rows = session.execute(sums.group_by(*named).order_by(*named)).all()
     listed = select(job).where(*mine, job.c.id > cursor).order_by(job.c.id).limit(_JOBS + 1)
     jobs = list(session.execute(listed).all())
-    return patient_id, session.scalar(stored) or 0, [Standing(*row) for row in rows], jobs
+    held = _held(session, tenant, study_uid)
+    return patient_id, held, session.scalar(stored) or 0, [Standing(*row) for row in rows], jobs
 
 
-def _material(session: Session, tenant: str, study_uid: str) -> tuple[list[Seen], list[Rule], set[tuple[str, str]]]:
-    """Return the study's instances, the tenant's rules, and which (destination, instance) have a job."""
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """The study's instances, the tenant's rules, which (destination, instance) have a job, and up to where all was looked at."""
+
+    seen: list[Seen]
+    rules: list[Rule]
+    there: set[tuple[str, str]]
+    mark: int
+
+
+def _material(session: Session, tenant: str, study_uid: str) -> _Material:
     rules = rules_of(session, tenant)
     metadata = any(rule.wish.conditions.asks_metadata for rule in rules)
     mine = (instance.c.tenant_id == tenant, instance.c.study_uid == study_uid)
@@ -138,19 +160,18 @@ def _material(session: Session, tenant: str, study_uid: str) -> tuple[list[Seen]
     asked = select(job.c.destination, job.c.sop_instance_uid).where(
         job.c.tenant_id == tenant, job.c.study_uid == study_uid
     )
-    return seen, rules, {(row.destination, row.sop_instance_uid) for row in session.execute(asked).all()}
+    there = {(row.destination, row.sop_instance_uid) for row in session.execute(asked).all()}
+    return _Material(seen, rules, there, session.scalar(select(mark.c.value).where(mark.c.name == MARK)) or 0)
 
 
-def _judged(
-    seen: Sequence[Seen], rules: Sequence[Rule], there: set[tuple[str, str]], destinations: Destinations
-) -> list[RuleTrace]:
-    found = [RuleTrace(rule) for rule in rules]
-    for one in seen:
+def _judged(material: _Material, destinations: Destinations) -> list[RuleTrace]:
+    found = [RuleTrace(rule) for rule in material.rules]
+    for one in material.seen:
         facts = one.facts()
         for trace_ in found:
             why = verdict(trace_.rule, one, facts, destinations)
-            if not why and (trace_.rule.wish.destination, one.row.sop_instance_uid) not in there:
-                why = "not-looked-at-yet"
+            if not why and (trace_.rule.wish.destination, one.row.sop_instance_uid) not in material.there:
+                why = "looked-at-otherwise" if one.number <= material.mark else "not-looked-at-yet"
             if why:
                 trace_.missed[why] += 1
             else:

@@ -214,10 +214,11 @@ class JobOut(BaseModel):
 
 
 class TraceOut(BaseModel):
-    """Why a study is not there, or that it is; ``complete`` False: only the first instances were held against the rules."""
+    """Why a study is not there, or that it is; ``held``: objects of it that wait in quarantine; ``complete`` False: only the first instances were held against the rules."""
 
     study_uid: str
     instances: int
+    held: int
     complete: bool
     destinations: list[StandingOut]
     rules: list[RuleTraceOut]

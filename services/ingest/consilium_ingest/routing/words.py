@@ -122,7 +122,14 @@ REASONS: dict[str, tuple[str, str]] = {
     "destination-unknown": ("The rule's destination is no longer set up.", "该规则的目的地已不在配置中。"),
     "before-rule": ("It was received before the rule was made or switched on.", "该对象在规则建立或启用之前收到。"),
     "came-from-there": ("It came from that AE title: it does not go back.", "该对象来自该 AE，不会送回。"),
-    "not-looked-at-yet": ("It will be looked at in a moment.", "即将处理，请稍候。"),
+    "not-looked-at-yet": (
+        "It will be looked at in a moment, or was minutes ago, when rules or destinations stood otherwise.",
+        "即将处理，或数分钟前处理时规则、目的地与现在不同。",
+    ),
+    "looked-at-otherwise": (
+        "It was looked at when rules or destinations stood otherwise, or it was sent long ago.",
+        "处理该对象时规则或目的地与现在不同，或该对象早已发送。",
+    ),
     "modalities": ("Another modality than the rule's.", "检查模态不符合规则。"),
     "sop_class_uids": ("Another SOP class than the rule's.", "SOP 类不符合规则。"),
     "study_descriptions": ("Another study description than the rule's.", "检查描述不符合规则。"),
