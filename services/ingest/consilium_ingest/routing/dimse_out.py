@@ -7,6 +7,7 @@ a spool file and are sent from it in pieces, undecoded.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from pynetdicom import AE, _config
+from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 
 from consilium_archive.reader import Place
@@ -105,7 +106,9 @@ class DimseSender:
         for sop_class, syntax in contexts:  # a context of its own for each: the SCP can't choose another syntax
             ae.add_requested_context(sop_class, [syntax])
         try:
-            association = ae.associate(self._to.host, self._to.port, ae_title=self._to.called)
+            association = ae.associate(
+                self._to.host, self._to.port, ae_title=self._to.called, evt_handlers=[(evt.EVT_CONN_OPEN, _at_once)]
+            )
         except OSError as problem:  # the name is not known
             raise SendingFailed("unreachable") from problem
         if association.is_established:
@@ -114,6 +117,13 @@ class DimseSender:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+def _at_once(event: evt.Event) -> None:
+    """Send small pieces at once: else Nagle's wait for the peer's delayed acknowledgement costs 40 ms per message."""
+    connection = event.assoc.dul.socket
+    if connection is not None and connection.socket is not None:
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _abort_late(opening: Future[Association]) -> None:
