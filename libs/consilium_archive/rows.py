@@ -140,6 +140,7 @@ def instance_row(stored: Stored, at: datetime) -> Row:
         "sha256": valid.sha256,
         "size_bytes": valid.size_bytes,
         "origin": valid.received.origin.kind,
+        "sender": valid.received.origin.sender[:128],
         "summary": valid.summary,
         "metadata": valid.metadata.data,
         "metadata_bytes": valid.metadata.plain_bytes,

@@ -26,7 +26,7 @@ class Origin:
     capture_id: str = ""
     upload_id: str = ""
     site_id: str = ""  # of the agent that uploaded it, from its token
-    sender: str = ""  # calling AE title, subject of the token, or the command line's user: for the quarantine desk, not for events
+    sender: str = ""  # calling AE title, subject of the token, or the command line's user: for index and quarantine desk, not for events
     address: str = ""  # a DIMSE peer's
 
     def facts(self) -> dict[str, str]:

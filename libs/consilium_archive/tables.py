@@ -3,6 +3,7 @@
 ``attributes`` of study and series is the inside of a DICOM JSON object without braces (PS3.18 F), ready to be joined into answers;
 of an instance it is both that (``summary``) and the full metadata as raw deflate that ends on a byte (see ``packing``).
 Text keys for matching are folded by ``names.fold``. Sets are written ``\\CT\\US\\`` so that a wildcard finds a member.
+``sender`` of an instance (migration 0013) is who sent it: the calling AE title, a token's subject, a site, the command line's user.
 ``search_text`` has a trigram index (migrations 0008, 0010): FTS5 on SQLite, kept by triggers, pg_trgm on PostgreSQL. ``item`` holds the
 values inside those sequences that can be matched (``sequences``): ``path`` of tags, ``number`` of the item.
 """
@@ -113,6 +114,7 @@ instance = Table(
     Column("sha256", String(64), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("origin", String(16), nullable=False),
+    Column("sender", String(128), nullable=False, server_default=""),
     Column("summary", Text, nullable=False),
     Column("metadata", LargeBinary, nullable=False),
     Column("metadata_bytes", Integer, nullable=False),

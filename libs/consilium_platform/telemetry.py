@@ -63,3 +63,4 @@ def set_up_logging(form: Literal["console", "json"] = "console", level: str = "i
     logging.basicConfig(level=logging.WARNING)
     for noisy in ("aioice", "aiortc", "botocore", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # each of its failures is an event of routing

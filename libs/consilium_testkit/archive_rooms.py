@@ -39,9 +39,11 @@ class Door:
 
 @asynccontextmanager
 async def archive_door(platform: Platform, **settings: Any) -> AsyncIterator[Door]:
-    """Open both rooms on ``platform``; ``settings``: ``ingest=IngestSettings(...)``, likewise ``dimse``, ``storage`` and ``imaging``."""
+    """Open both rooms on ``platform``; ``settings``: ``ingest=IngestSettings(...)``, likewise ``dimse``, ``storage``, ``routing``, ``imaging``."""
     async with (
-        open_ingest(platform, settings.get("ingest"), settings.get("dimse"), settings.get("storage")) as ingest,
+        open_ingest(
+            platform, settings.get("ingest"), settings.get("dimse"), settings.get("storage"), settings.get("routing")
+        ) as ingest,
         open_imaging(platform, settings.get("imaging")) as imaging,
     ):
         yield Door(ingest, imaging)

@@ -118,7 +118,9 @@ def test_rules_of_retention_that_the_values_give_reach_the_job(full: Any, monkey
 
 
 def test_jobs_reach_the_database_and_the_objects_and_nobody_reaches_them(release: Any) -> None:
-    every = release.one("NetworkPolicy", "consilium-ingest")["spec"]["egress"]
+    every = release.one("NetworkPolicy", "consilium-ingest")["spec"]["egress"][
+        :4
+    ]  # the rest leads to routing's destinations
     (redis,) = {str(p["port"]) for rule in every for p in rule["ports"]} & {"6379", "6380"}
     without = [rule for rule in every if [str(p["port"]) for p in rule["ports"]] != [redis]]
     assert len(without) == len(every) - 1

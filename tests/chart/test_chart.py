@@ -14,6 +14,7 @@ from consilium_consult.settings import ConsultSettings
 from consilium_gateway.settings import GatewaySettings
 from consilium_imaging.settings import ImagingSettings
 from consilium_ingest.dimse.settings import DimseSettings
+from consilium_ingest.routing.settings import RoutingSettings
 from consilium_ingest.settings import IngestSettings
 from consilium_ingest.storage.settings import StorageSettings
 from consilium_live.settings import LiveSettings
@@ -25,7 +26,7 @@ pytestmark = [pytest.mark.chart, pytest.mark.timeout(1200)]  # the first run bui
 
 SETTINGS: dict[str, tuple[type[RoomSettings], ...]] = {
     "gateway": (GatewaySettings,),
-    "ingest": (IngestSettings, DimseSettings, StorageSettings),
+    "ingest": (IngestSettings, DimseSettings, StorageSettings, RoutingSettings),
     "imaging": (ImagingSettings,),
     "live": (LiveSettings,),
     "consult": (ConsultSettings,),

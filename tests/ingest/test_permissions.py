@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import httpx2
 import pytest
+import pytest_asyncio
 from fastapi import FastAPI
 
 from consilium_core.roles import PERMISSIONS, Permission, Role
+from consilium_ingest.routing.settings import RoutingSettings
 from consilium_platform.platform import Platform
-from consilium_testkit.archive_rooms import Door, door_client
+from consilium_testkit.archive_rooms import Door, archive_door, door_client
 from consilium_testkit.instances import ct_instance, uids_of
 from consilium_testkit.platforms import bearer
 from consilium_testkit.routes import endpoints
+from consilium_testkit.servers import free_port
 
 from .test_uploads import TUS, create
 
@@ -56,6 +60,8 @@ IMAGING: dict[tuple[str, str], Endpoint] = {
 } | {
     ("GET", "/wado"): Endpoint(_READ, "?requestType=WADO&studyUID={study}&seriesUID={series}&objectUID={instance}"),
 }  # fmt: skip
+_RULES, _ROUTED = "/api/v1/ingest/routing/rules", "/api/v1/ingest/routing/studies/{study_uid}"
+_RULE = {"name": "curious", "destination": "upper"}
 _UPLOAD, _HELD = "/site/v1/uploads/{upload_id}", "/api/v1/ingest/quarantine"
 INGEST: dict[tuple[str, str], Endpoint] = {
     ("POST", "/dicomweb/studies"): Endpoint(_STORE, foreign="own"),
@@ -82,8 +88,32 @@ INGEST: dict[tuple[str, str], Endpoint] = {
         Permission.HOLD_DECIDE, body={"study_uid": "{study}", "reason": "curious"}
     ),
     ("DELETE", "/api/v1/ingest/holds/{hold_id}"): Endpoint(Permission.HOLD_DECIDE),
+    ("GET", "/api/v1/ingest/routing/destinations"): Endpoint(Permission.ROUTING_READ),
+    ("GET", _RULES): Endpoint(Permission.ROUTING_READ),
+    ("GET", f"{_RULES}/{{rule_id}}"): Endpoint(Permission.ROUTING_READ),
+    ("GET", _ROUTED): Endpoint(Permission.ROUTING_READ),
+    ("POST", f"{_RULES}/dry-run"): Endpoint(Permission.ROUTING_READ, body={"rule": _RULE}, foreign="own"),
+    ("POST", _RULES): Endpoint(Permission.ROUTING_EDIT, body=_RULE, foreign="own"),
+    ("PUT", f"{_RULES}/{{rule_id}}"): Endpoint(Permission.ROUTING_EDIT, body=_RULE | {"version": 1}),
+    ("POST", f"{_ROUTED}/retry"): Endpoint(Permission.ROUTING_EDIT, body={"destination": ""}),
+    ("DELETE", f"{_RULES}/{{rule_id}}"): Endpoint(Permission.ROUTING_EDIT, "?version=1"),
 }
 ROOMS = {"imaging": IMAGING, "ingest": INGEST}
+
+
+@pytest_asyncio.fixture
+async def door(any_platform: Platform) -> AsyncIterator[Door]:
+    """Yield both rooms, with a destination of routing that is not there."""
+    upper = {
+        "kind": "dimse",
+        "tenant": "demo",
+        "name": "upper",
+        "host": "127.0.0.1",
+        "port": free_port(),
+        "called": "U",
+    }
+    async with archive_door(any_platform, routing=RoutingSettings.load(destinations=[upper])) as opened:
+        yield opened
 
 
 def app_of(door: Door, room: str) -> FastAPI:
@@ -122,7 +152,7 @@ async def test_every_role_gets_exactly_what_the_table_says_and_refusals_are_audi
 ) -> None:
     names = dict.fromkeys(("study", "series", "instance", "study_uid"), "1.2.3")
     names |= {"path:path": "7FE00010", "frames": "1", "frame": "1"}
-    names |= dict.fromkeys(("upload_id", "entry_id", "hold_id"), "x")
+    names |= dict.fromkeys(("upload_id", "entry_id", "hold_id", "rule_id"), "x")
     refused = 0
     for of, endpoint in ROOMS[room].items():
         async with door_client(door, {}) as nobody:
@@ -167,12 +197,13 @@ async def filled(platform: Platform, door: Door, client: httpx2.AsyncClient) -> 
     held = ct_instance(side=16, PatientBirthDate="20250101")
     assert (await client.post("/dicomweb/studies", content=held, headers=media)).status_code == 409
     [entry] = (await client.get(_HELD)).json()["items"]
+    rule = await client.post(_RULES, json=_RULE)
     hold = await client.post("/api/v1/ingest/holds", json={"study_uid": study, "reason": "a lawsuit"})
     async with door_client(door, bearer(platform, Role.SITE, subject="one") | TUS) as site:
         upload = (await create(site, file)).rsplit("/", 1)[1]
     return {
         "study": study, "study_uid": study, "series": series, "instance": instance, "path:path": "7FE00010", "frames": "1",
-        "frame": "1", "entry_id": entry["id"], "hold_id": hold.json()["id"], "upload_id": upload,
+        "frame": "1", "rule_id": rule.json()["id"], "entry_id": entry["id"], "hold_id": hold.json()["id"], "upload_id": upload,
     }  # fmt: skip
 
 

@@ -19,6 +19,8 @@ from consilium_ingest.dimse.settings import DimseSettings
 from consilium_ingest.quarantine.api import quarantine_router
 from consilium_ingest.quarantine.desk import QuarantineDesk
 from consilium_ingest.quarantine.rows import QuarantineRows
+from consilium_ingest.routing.opening import open_routing
+from consilium_ingest.routing.settings import RoutingSettings
 from consilium_ingest.settings import IngestSettings
 from consilium_ingest.spool import Budget, Spool, sweep
 from consilium_ingest.storage.api import StorageDesk, storage_router
@@ -38,10 +40,11 @@ async def open_service(
     settings: IngestSettings | None = None,
     dimse: DimseSettings | None = None,
     storage: StorageSettings | None = None,
+    routing: RoutingSettings | None = None,
 ) -> AsyncIterator[FastAPI]:
     """Yield ingest's app; the writer runs for the length of the block, and the DIMSE door if it has a port."""
     settings, dimse = settings or IngestSettings.load(), dimse or DimseSettings.load()
-    storage = storage or StorageSettings.load()
+    storage, routing = storage or StorageSettings.load(), routing or RoutingSettings.load()
     folder = settings.spool_dir or platform.settings.data_dir / "spool"
     await asyncio.to_thread(sweep, folder)
     spool = Spool(folder, Budget(settings.memory_bytes), settings.spool_above_bytes, settings.max_object_bytes)
@@ -74,6 +77,7 @@ async def open_service(
         )
         await stack.enter_async_context(running_care(care, storage.poll_s))
         app.include_router(storage_router(StorageDesk(platform.database, platform.audit, platform.settings.copy_store)))
+        app.include_router(await stack.enter_async_context(open_routing(platform, routing, folder)))
         if dimse.port is not None:
             app.state.dimse = await stack.enter_async_context(open_dimse(platform, dimse, writer, spool))
         yield app

@@ -77,6 +77,12 @@ export type ShownCode =
   | 'original-unreadable'
   | 'quarantine-refused'
   | 'removal-under-way'
+  | 'routing-destination-unknown'
+  | 'routing-dry-run-busy'
+  | 'routing-nothing-to-retry'
+  | 'routing-rule-moved'
+  | 'routing-rule-not-found'
+  | 'routing-rules-full'
   | 'video-has-no-frames'
   | 'video-unplayable'
   | 'videos-full';

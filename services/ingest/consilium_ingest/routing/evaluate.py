@@ -1,0 +1,233 @@
+"""From the index to jobs: every instance is looked at once by the rules that are on, whatever event was lost and whoever was killed.
+
+``instance.stored`` on the bus is only the wake-up call. The truth is the index: instances above a mark (``archive_mark``) that has come
+as far as nothing can appear any more are looked at, those that this process has looked at already left out. Jobs are unique per
+destination and instance, so a kill at any moment, a repeat, or several processes at once make none too few and none twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import structlog
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from consilium_archive.storage_tables import mark
+from consilium_archive.tables import instance
+from consilium_core.clock import Clock
+from consilium_core.errors import ConsiliumError
+from consilium_core.events import EventType
+from consilium_ingest.routing.facts import Seen, page
+from consilium_ingest.routing.rows import Rule, rules_of
+from consilium_ingest.routing.rules import FROM_THERE, Facts, missed
+from consilium_ingest.routing.settings import DimseDestination, StowDestination
+from consilium_ingest.routing.tables import job
+from consilium_platform.bus import EventBus, Subscription
+from consilium_platform.sql import Database
+
+log = structlog.get_logger()
+MARK = "routing-feed"
+_PAGE = 500
+_SETTLED = timedelta(
+    minutes=10
+)  # an index transaction ends within 30 s: no instance older than this is still to appear
+_LATE_S = 30.0
+Key = tuple[str, str]  # tenant and destination
+Destinations = dict[Key, StowDestination | DimseDestination]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An instance that a rule sends somewhere."""
+
+    seen: Seen
+    rule: Rule
+
+
+class Evaluator:
+    """Makes the jobs; ``run`` is one task of ingest's composition root."""
+
+    def __init__(self, database: Database, clock: Clock, destinations: Destinations, keep_days: int) -> None:
+        self._database = database
+        self._clock = clock
+        self._destinations = destinations
+        self._keep = timedelta(days=keep_days)
+        self._mark = 0
+        self._high = 0
+        self._seen: set[int] = set()  # above the mark: bounded by what arrives in the ten minutes until it settles
+        self._late_at = self._prune_at = 0.0
+
+    async def begin(self) -> None:
+        """Take up the mark; the first time ever it stands at the end of the index, for there is no rule yet."""
+        self._mark = self._high = await self._database.transact(_begin)
+
+    async def turn(self) -> int:
+        """Look at everything that has not been looked at; return how many instances were."""
+        looked = 0
+        while seen := await self._database.query(partial(_above, after=self._high)):
+            looked += await self._look(seen)
+            self._high = seen[-1]
+        if self._clock.monotonic() >= self._late_at:
+            looked += await self._late()
+            self._late_at = self._clock.monotonic() + _LATE_S
+        if self._clock.monotonic() >= self._prune_at:
+            await self._database.transact(partial(_forget, before=self._clock.now() - self._keep))
+            self._prune_at = self._clock.monotonic() + 3600
+        return looked
+
+    async def _late(self) -> int:
+        """Look at what has appeared below the highest number (PostgreSQL commits out of order), and raise the mark."""
+        numbers = await self._database.query(partial(_between, after=self._mark, upto=self._high))
+        left = [number for number in numbers if number not in self._seen]
+        for at in range(0, len(left), _PAGE):
+            await self._look(left[at : at + _PAGE])
+        settled = await self._database.transact(
+            partial(_settle, after=self._mark, upto=self._high, before=self._clock.now() - _SETTLED)
+        )
+        self._mark = max(self._mark, settled)
+        self._seen = {number for number in self._seen if number > self._mark}
+        return len(left)
+
+    async def _look(self, numbers: Sequence[int]) -> int:
+        """Bring one page of instances before the rules; it is done when the jobs are committed."""
+        seen, rules = await self._database.query(partial(_with_rules, numbers=numbers))
+        if rules:
+            matches = await asyncio.to_thread(lambda: list(decide(seen, rules, self._destinations)))
+            if matches:
+                await self._database.transact(partial(add_jobs, matches=matches, now=self._clock.now()))
+        self._seen.update(numbers)
+        return len(numbers)
+
+    async def run(self, bus: EventBus, poll_s: float, wake: asyncio.Condition) -> None:
+        """Take turns until cancelled, woken by what is stored; an outage is waited out."""
+        while True:
+            try:
+                async with bus.subscribe() as events:
+                    while True:
+                        if await self.turn():
+                            async with wake:
+                                wake.notify_all()
+                        await _something_stored(events, poll_s)
+            except ConsiliumError as problem:
+                log.warning("routing_waits", code=problem.code)
+            except Exception as problem:
+                log.exception("routing_failed", error=type(problem).__name__)
+            await asyncio.sleep(poll_s)
+
+
+async def _something_stored(events: Subscription, poll_s: float) -> None:
+    end = time.monotonic() + poll_s  # whatever else is told meanwhile
+    while (left := end - time.monotonic()) > 0:
+        event = await events.next(left)
+        if event is None or event.type is EventType.INSTANCE_STORED:
+            return
+
+
+def verdict(rule: Rule, seen: Seen, facts: Facts, destinations: Destinations) -> str:
+    """Return why the rule sends the instance nowhere (a word of ``words.REASONS``); empty: it does."""
+    if not rule.wish.enabled:
+        return "rule-disabled"
+    destination = destinations.get((rule.tenant, rule.wish.destination))
+    if destination is None:
+        return "destination-unknown"
+    if seen.received_at < rule.since:
+        return "before-rule"
+    return goes(rule, facts, destination)
+
+
+def goes(rule: Rule, facts: Facts, destination: StowDestination | DimseDestination) -> str:
+    """Return why the instance does not go to the destination by the rule's conditions; empty: it does. It never goes back."""
+    if isinstance(destination, DimseDestination) and facts.calling_ae_title == destination.called:
+        return FROM_THERE
+    return missed(rule.wish.conditions, facts)
+
+
+def decide(seen: Iterable[Seen], rules: Sequence[Rule], destinations: Destinations) -> Iterable[Match]:
+    """Yield one match per instance and destination: the rule of the highest priority, of equals the oldest."""
+    by_tenant: dict[str, list[Rule]] = {}
+    for rule in sorted(rules, key=lambda one: (one.wish.priority, one.id)):
+        by_tenant.setdefault(rule.tenant, []).append(rule)
+    for one in seen:
+        mine = by_tenant.get(one.tenant, [])
+        if not mine:
+            continue
+        facts, there = one.facts(), set[str]()
+        for rule in mine:
+            if rule.wish.destination not in there and not verdict(rule, one, facts, destinations):
+                there.add(rule.wish.destination)
+                yield Match(one, rule)
+
+
+# -- rows ----------------------------------------------------------------------------------------------------------
+
+
+def upsert(session: Session) -> Any:
+    """Return the dialect's INSERT that knows ON CONFLICT."""
+    return sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+
+
+def add_jobs(session: Session, matches: Sequence[Match], now: datetime) -> None:
+    """Write the jobs that are not there yet."""
+    rows = [
+        {
+            "tenant_id": one.seen.tenant, "destination": one.rule.wish.destination, "rule_id": one.rule.id,
+            "study_uid": one.seen.row.study_uid, "series_uid": one.seen.row.series_uid,
+            "sop_instance_uid": one.seen.row.sop_instance_uid, "size_bytes": one.seen.row.size_bytes,
+            "priority": int(one.rule.wish.priority), "state": "waiting", "attempts": 0, "try_at": now, "lease": "",
+            "problem": "", "made_at": now,
+        }
+        for one in sorted(matches, key=lambda one: (one.seen.tenant, one.rule.wish.destination, one.seen.number))
+    ]  # fmt: skip
+    session.execute(upsert(session)(job).on_conflict_do_nothing(), rows)
+
+
+def _begin(session: Session) -> int:
+    newest = session.scalar(select(func.max(instance.c.id))) or 0
+    session.execute(upsert(session)(mark).values(name=MARK, value=newest).on_conflict_do_nothing())
+    return session.scalar(select(mark.c.value).where(mark.c.name == MARK)) or 0
+
+
+def _above(session: Session, after: int) -> list[int]:
+    asked = select(instance.c.id).where(instance.c.id > after).order_by(instance.c.id).limit(_PAGE)
+    return list(session.scalars(asked))
+
+
+def _between(session: Session, after: int, upto: int) -> list[int]:
+    return list(session.scalars(select(instance.c.id).where(instance.c.id > after, instance.c.id <= upto)))
+
+
+def _with_rules(session: Session, numbers: Sequence[int]) -> tuple[list[Seen], list[Rule]]:
+    """Return the instances and, read behind them, the rules: a rule that was made before an instance came is always among them."""
+    metadata = any(one.wish.conditions.asks_metadata for one in rules_of(session))
+    seen = page(session, [instance.c.id.in_(numbers)], _PAGE, metadata=metadata)
+    rules = rules_of(session)
+    if not metadata and any(one.wish.conditions.asks_metadata for one in rules):  # made between the two questions
+        seen = page(session, [instance.c.id.in_(numbers)], _PAGE, metadata=True)
+    return seen, rules
+
+
+def _settle(session: Session, after: int, upto: int, before: datetime) -> int:
+    """Raise the mark to where no instance can appear any more; return it."""
+    asked = select(func.max(instance.c.id)).where(
+        instance.c.id > after, instance.c.id <= upto, instance.c.received_at < before
+    )
+    settled: int | None = session.scalar(asked)
+    if not settled:
+        return after
+    new = upsert(session)(mark).values(name=MARK, value=settled)
+    higher = mark.c.value < new.excluded.value
+    session.execute(new.on_conflict_do_update(index_elements=["name"], set_={"value": settled}, where=higher))
+    return settled
+
+
+def _forget(session: Session, before: datetime) -> None:
+    """Remove jobs that were done long ago; what was given up stays."""
+    session.execute(delete(job).where(job.c.state == "sent", job.c.sent_at < before))
