@@ -88,47 +88,36 @@ class HotFolder:
 
     def begin(self, key: str, size_bytes: int, sha256: str) -> Filling | None:
         """Reserve room for an object that is to be filled in; None where there is none."""
-        if not 0 < size_bytes <= self.largest_bytes or not self._reserve(size_bytes):
+        check_key(key)
+        if not 0 < size_bytes <= self.largest_bytes:
             return None
         path = self._incoming / uuid4().hex
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                os.posix_fallocate(descriptor, 0, size_bytes)  # another process that counts sees the whole of it
-            except OSError:
-                os.close(descriptor)
-                raise
-        except OSError as problem:
-            with suppress(FileNotFoundError):
-                path.unlink()
-            self._give_back(size_bytes)
-            if problem.errno in _FULL:  # others fill this disk too
-                log.warning("hot_disk_full")
+        with self._count() as count:
+            used = count.read()
+            if used is None or used + size_bytes > self._bound:
+                used = self._make_room(size_bytes)
+            if used + size_bytes > self._bound:  # by what is being filled in
                 return None
-            raise
-        return Filling(self, path, descriptor, check_key(key), size_bytes, sha256)
+            descriptor = _reserved(path, size_bytes)  # under the lock: who counts next sees it
+            if descriptor is None:
+                return None
+            count.write(used + size_bytes)
+        return Filling(self, path, descriptor, key, size_bytes, sha256)
 
     def drop(self, key: str) -> bool:
         """Remove the object; tell whether it was here."""
-        path = self._path(key)
-        try:
-            size = os.stat(path).st_size  # noqa: PTH116
-            os.unlink(path)  # noqa: PTH108
-        except FileNotFoundError:
-            return False
-        self._give_back(size)
-        return True
+        return self._remove(self._path(key))
 
     def sweep(self, age_s: float) -> tuple[int, int, int]:
         """Remove what was not used for ``age_s`` and what killed fillings left; return objects removed, objects and bytes left."""
         with self._count() as count:
+            in_flight = self._in_flight()
             old, kept = 0, []
             for file in self._files():
                 if self._wall() - file.used_at > age_s:
                     old += _unlink(file)
                 else:
                     kept.append(file)
-            in_flight = self._in_flight()
             bytes_left = sum(file.size_bytes for file in kept)
             count.write(bytes_left + in_flight)
         return old, len(kept), bytes_left
@@ -136,20 +125,11 @@ class HotFolder:
     def _path(self, key: str) -> str:
         return f"{self._objects}/{check_key(key)}"
 
-    def _reserve(self, size_bytes: int) -> bool:
-        with self._count() as count:
-            used = count.read()
-            if used is None or used + size_bytes > self._bound:
-                used = self._make_room(size_bytes)
-            if used + size_bytes > self._bound:  # by what is being filled in
-                return False
-            count.write(used + size_bytes)
-            return True
-
     def _make_room(self, size_bytes: int) -> int:
         """Count anew and let go what was used longest ago until a tenth is free; return how many bytes are left."""
+        used = self._in_flight()  # first: what gets its name meanwhile is counted twice and not never
         files = sorted(self._files(), key=lambda file: file.used_at, reverse=True)
-        used = sum(file.size_bytes for file in files) + self._in_flight()
+        used += sum(file.size_bytes for file in files)
         target = min(self._bound * _KEEP_PERCENT // 100, self._bound - size_bytes)
         if used + size_bytes <= self._bound:
             return used
@@ -179,11 +159,18 @@ class HotFolder:
                     found += facts.st_size
         return found
 
-    def _give_back(self, size_bytes: int) -> None:
+    def _remove(self, path: str) -> bool:
+        """Remove a file and give its room back, in one turn: who counts in between would see only half of that."""
         with self._count() as count:
+            try:
+                size = os.stat(path).st_size  # noqa: PTH116
+                os.unlink(path)  # noqa: PTH108
+            except FileNotFoundError:
+                return False
             used = count.read()
             if used is not None:
-                count.write(max(0, used - size_bytes))
+                count.write(max(0, used - size))
+            return True
 
     @contextmanager
     def _count(self) -> Iterator[_Count]:
@@ -203,11 +190,9 @@ class HotFolder:
         os.utime(temporary, (now, now))
         temporary.replace(target)
 
-    def abandoned(self, temporary: Path, size_bytes: int) -> None:
+    def abandoned(self, temporary: Path) -> None:
         """Remove what is not whole and give its room back."""
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-        self._give_back(size_bytes)
+        self._remove(str(temporary))
 
 
 class _Count:
@@ -266,7 +251,7 @@ class Filling:
     def abandon(self) -> None:
         """Remove what there is of it, unless it has ended already."""
         if self._close():
-            self._folder.abandoned(self._path, self._size)
+            self._folder.abandoned(self._path)
 
     def _close(self) -> bool:
         with self._turn:
@@ -275,6 +260,21 @@ class Filling:
             self._open = False
             os.close(self._descriptor)
             return True
+
+
+def _reserved(path: Path, size_bytes: int) -> int | None:
+    """Return a new file that has its whole room on the disk already; None where others have filled the disk."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, size_bytes)
+    except OSError as problem:
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
+        if problem.errno not in _FULL:
+            raise
+        log.warning("hot_disk_full")
+        return None
+    return descriptor
 
 
 def _unlink(file: _File) -> int:

@@ -158,7 +158,9 @@ def _choose(session: Session, booked: Booking, chosen: Sequence[Chosen] | None, 
     if chosen is None:
         return True
     mine = (prior.c.tenant_id == booked.tenant, prior.c.consultation_id == booked.consultation_id)
-    known = dict(session.execute(select(prior.c.study_uid, prior.c.hot_at).where(*mine)).tuples().all())
+    known = {
+        row.study_uid: row.hot_at for row in session.execute(select(prior.c.study_uid, prior.c.hot_at).where(*mine))
+    }
     session.execute(delete(prior).where(*mine))
     rows = [
         {**key, "study_uid": one.prior.study_uid, "rank": rank, "reason": one.reason.value, "hot_at": known.get(one.prior.study_uid)}
