@@ -53,7 +53,7 @@ class PriorStudy(BaseModel):
 
 
 class PriorPage(BaseModel):
-    """Priors in the order in which they are fetched; empty where no consultation is booked about the study."""
+    """Priors in the order in which they are fetched. Without a consultation (null) nobody here has booked one about the study, if it exists."""
 
     items: list[PriorStudy]
     next_cursor: str | None = None
@@ -72,7 +72,6 @@ def priors_router(reader: ArchiveReader, bookings: Bookings, prefetch: Prefetch 
         await views.search(principal, "priors", asked.study_uid)
         booked = await bookings.of_study(principal.tenant, asked.study_uid)
         if booked is None:
-            await reader.patient_of(principal.tenant, asked.study_uid)  # an unknown study is not one without priors
             return PriorPage(items=[], consultation_id=None)
         rows = await bookings.chosen(booked)
         await views.shown(principal, "priors", shown_by(rows))
