@@ -67,7 +67,8 @@ class HotTier:
         self._database = database
         self._rule = rule
         self._folder = HotFolder(rule.folder, rule.bound_bytes)
-        self._workers = Workers(_THREADS, "hot")
+        self._workers = Workers(_THREADS, "hot-fill")
+        self._readers = Workers(_THREADS, "hot-read")  # of their own: who reads does not wait for what is synced
         self._queue: asyncio.Queue[tuple[Place, Proof]] = asyncio.Queue(rule.queue)
         self._wished: set[str] = set()
         self._offered: dict[str, bytes] = {}
@@ -82,7 +83,7 @@ class HotTier:
         if offered is not None:
             found: bytes | None = offered[start : start + length]
         else:
-            found = await self._workers.run(self._folder.read, place.key, place.size_bytes, start, length)
+            found = await self._readers.run(self._folder.read, place.key, place.size_bytes, start, length)
         if not again:
             result = "miss" if found is None else "hit"
             READS.labels(result).inc()
@@ -206,7 +207,7 @@ class HotTier:
         def work() -> set[str]:
             return {place.key for place in places if self._folder.holds(place.key, place.size_bytes)}
 
-        return await self._workers.run(work)
+        return await self._readers.run(work)
 
     async def sweep(self) -> None:
         """Let go what nobody used for the age, and what was removed from the archive; count what is left."""
@@ -241,6 +242,7 @@ class HotTier:
     def close(self) -> None:
         """End the threads."""
         self._workers.close()
+        self._readers.close()
 
 
 def _number_in(path: Path) -> int:

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from starlette.responses import JSONResponse, Response
 
 from consilium_archive.reader import ArchiveReader
+from consilium_consult.app import open_service as open_consult
 from consilium_core.events import EventType
 from consilium_core.ids import new_uid
 from consilium_core.roles import PERMISSIONS, Permission, Role
@@ -213,6 +214,27 @@ async def test_only_who_may_read_studies_of_this_hospital_sees_priors(booked: Bo
         assert (foreign.json(), unknown.json()) == (nothing, nothing), "one can't be told from the other"
         del booked.client.headers["Authorization"]
         assert (await booked.client.get(path)).status_code == 401
+
+
+async def test_a_consultation_that_is_booked_at_consult_makes_the_patients_priors_hot(
+    platform: Platform, tmp_path: Path
+) -> None:
+    """Both rooms are real here: what consult says and what imaging understands is one thing."""
+    room = Booked(platform, tmp_path / "hot")
+    async with open_consult(platform) as consult, room.open():
+        platform.services.register("consult", consult)
+        transport = httpx2.ASGITransport(consult, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://consult") as people:
+            await store(room.client, *study_of("20200101"), *study_of("20210101", PatientID="P2"))
+            operator = bearer(platform, Role.OPERATOR)
+            name = {"family": "Wang", "given": "Xiaodong", "ideographic": "王^小东"}
+            person = {"patient_id": "P1", "issuer": "H1", "name": name, "birth_date": "19600203", "sex": "M"}
+            patient = (await people.post("/api/v1/patients", json=person, headers=operator)).json()
+            asked = {"patient_id": patient["id"], "question": "Is it worse?"}
+            booked = (await people.post("/api/v1/consultations", json=asked, headers=operator)).json()
+            room.consultations[booked["id"]] = booked
+            items = await room.until(booked["id"], all_hot)
+            assert [(one["study_date"], one["reason"]["code"]) for one in items] == [("20200101", "newest")]
 
 
 async def test_an_older_event_does_not_undo_a_newer_choice(any_platform: Platform) -> None:
