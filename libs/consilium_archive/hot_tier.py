@@ -26,6 +26,7 @@ from consilium_archive.storage_tables import tombstone
 from consilium_core.errors import ConsiliumError
 from consilium_platform.blobs import BlobDamaged, BlobStore
 from consilium_platform.blobs_hot import Filling, HotFolder
+from consilium_platform.settings import SettingsInvalid
 from consilium_platform.sql import Database
 from consilium_platform.tasks import end_task
 from consilium_platform.workers import Workers
@@ -258,8 +259,11 @@ def _buried(session: Session, after: int) -> list[tuple[int, str, str]]:
 
 @asynccontextmanager
 async def open_hot_tier(database: Database, rule: HotRule) -> AsyncIterator[HotTier]:
-    """Run the hot tier for the length of the block; what waits at its end is fetched when it is next asked for."""
-    tier = await asyncio.to_thread(HotTier, database, rule)
+    """Run the hot tier for the length of the block; what waits at its end is fetched when it is next asked for. Raise SettingsInvalid."""
+    try:
+        tier = await asyncio.to_thread(HotTier, database, rule)
+    except OSError as problem:
+        raise SettingsInvalid(f"The hot tier's folder {rule.folder} can't be used: {problem.strerror}.") from problem
     tasks = [asyncio.create_task(tier.run(), name=f"hot-fill-{n}") for n in range(_FILLERS)]
     tasks.append(asyncio.create_task(tier.keep_swept(), name="hot-sweep"))
     try:

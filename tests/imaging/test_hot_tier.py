@@ -26,6 +26,7 @@ from consilium_platform.blobs import BlobArchived, BlobStore
 from consilium_platform.blobs_fallback import FallbackBlobs
 from consilium_platform.blobs_folder import FolderBlobs
 from consilium_platform.platform import Platform
+from consilium_platform.settings import SettingsInvalid
 from consilium_testkit.archive_rooms import archive_door, door_client
 from consilium_testkit.instances import ct_instance, uids_of
 from consilium_testkit.platforms import TENANT, bearer
@@ -142,6 +143,13 @@ async def test_frames_of_a_bucket_come_from_the_hot_folder_and_a_folder_store_ha
     assert (tmp_path / "hot").exists() is (world == "servers")
     if world == "servers":  # what waited when the room closed may be kept or not; never another thing
         assert set(kept) <= {hashlib.sha256(file).hexdigest()}
+
+
+async def test_a_folder_that_cannot_be_used_is_said_at_the_start(platform: Platform, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsInvalid, match="hot tier"):
+        async with open_hot_tier(platform.database, HotRule(tmp_path / "file")):
+            pass
 
 
 class Glacier:

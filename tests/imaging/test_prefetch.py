@@ -15,13 +15,16 @@ import pytest_asyncio
 from fastapi import FastAPI
 from starlette.responses import JSONResponse, Response
 
+from consilium_archive.errors import OriginalArchived
 from consilium_archive.reader import ArchiveReader
 from consilium_consult.app import open_service as open_consult
+from consilium_core.errors import ConsiliumError
 from consilium_core.events import EventType
 from consilium_core.ids import new_uid
 from consilium_core.roles import PERMISSIONS, Permission, Role
 from consilium_imaging.bookings import Booking, Bookings
 from consilium_imaging.settings import ImagingSettings
+from consilium_platform.blobs import BlobsUnavailable
 from consilium_platform.outbox import add_event
 from consilium_platform.platform import Platform
 from consilium_testkit.archive_rooms import archive_door, door_client
@@ -197,6 +200,38 @@ async def test_cancelling_stops_what_is_being_fetched(booked: Booked, monkeypatc
         await booked.tell("c1", "cancelled")
         await booked.tell("c2", "requested")  # one at a time: it is served only when the first has been let go
         await booked.until("c2", all_hot)
+
+
+@pytest.mark.parametrize(
+    ("problem", "kept", "state"),
+    [
+        (OriginalArchived("cold", retry_after_s=60, restoring=True), 0, "waiting"), (BlobsUnavailable("out"), 0, "failed"),
+        (BlobsUnavailable("out"), 1, "failed"), (OriginalArchived("cold", retry_after_s=60, restoring=True), 1, "partly"),
+        (None, 0, "failed"),
+    ],
+    ids=["archived", "out", "out half way", "archived half way", "no room"],
+)  # fmt: skip
+@pytest.mark.parametrize("world", ["embedded"])
+async def test_what_keeps_a_prior_from_being_hot_is_said(
+    booked: Booked, monkeypatch: pytest.MonkeyPatch, problem: ConsiliumError | None, kept: int, state: str
+) -> None:
+    async def warm(reader: ArchiveReader, place: Any) -> bool:
+        if problem is not None:
+            raise problem
+        return False
+
+    async def hot(reader: ArchiveReader, places: Any) -> set[str]:
+        return {place.key for place in places[:kept]}
+
+    monkeypatch.setattr(ArchiveReader, "warm", warm)
+    monkeypatch.setattr(ArchiveReader, "hot", hot)
+    async with booked.open():
+        await store(booked.client, *study_of("20200101"))
+        await booked.tell("c1", "requested")
+        [prior] = await booked.until("c1", lambda items: bool(items) and items[0]["problem"] is not None)
+        code = "hot-tier-full" if problem is None else problem.code
+        assert (prior["state"], prior["problem"], prior["hot_at"]) == (state, code, None)
+        assert (0 < prior["hot_bytes"] < prior["size_bytes"]) is bool(kept)
 
 
 async def test_only_who_may_read_studies_of_this_hospital_sees_priors(booked: Booked) -> None:
