@@ -40,6 +40,7 @@ log = structlog.get_logger()
 STUDIES = Counter("consilium_prefetch_studies_total", "Priors that were to be made hot.", ["outcome"])
 NO_ROOM = "hot-tier-full"
 _QUEUE = 256
+_TROUBLE_S = 10.0
 _PROBLEMS = 4096
 _METADATA_BELOW = 2000
 _OVERLAP = 1000  # numbers of the outbox are not given in the order of commits
@@ -94,6 +95,7 @@ class Prefetch:
         self._queue: asyncio.Queue[Told] = asyncio.Queue(_QUEUE)
         self._active: tuple[Told, asyncio.Task[None]] | None = None
         self._problems: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._trouble = asyncio.Event()
         self._failed: dict[tuple[str, str], Told] = {}
         self._seen = 0
 
@@ -125,6 +127,7 @@ class Prefetch:
                     log.warning("prefetch_failed", consultation=told.consultation_id, error=type(problem).__name__)
                     if len(self._failed) < _QUEUE:
                         self._failed[told.tenant, told.consultation_id] = told
+                        self._trouble.set()
             finally:
                 self._active = None
                 await end_task(task)
@@ -136,13 +139,20 @@ class Prefetch:
 
     async def catch_up(self) -> None:
         """Have served what failed, what the bus did not bring, and what may not be hot any more; waits while the queue is full."""
-        failed, self._failed = self._failed, {}
         missed = await self._desk.bookings.told(max(0, self._seen - _OVERLAP))
         still_open = await self._desk.bookings.open(self._desk.clock.now() - self._rule.keep)
         again = [Told(booked.tenant, booked.consultation_id, booked.seq) for booked in still_open]
-        for told in (*failed.values(), *missed, *again):
+        await self._again()
+        for told in (*missed, *again):
             await self._queue.put(told)
         self._seen = max([self._seen, *(told.seq for told in missed)])
+
+    async def _again(self) -> None:
+        """Have served again what failed, a room that was not open yet for one."""
+        self._trouble.clear()
+        for key, told in list(self._failed.items()):
+            await self._queue.put(told)  # who is cancelled here has forgotten none
+            self._failed.pop(key, None)
 
     async def serve(self, told: Told) -> None:
         """Choose priors unless that was done for this event, and make them hot while the consultation is open."""
@@ -257,13 +267,20 @@ class Prefetch:
                 await asyncio.sleep(1.0)
 
     async def keep_up(self) -> None:
-        """Catch up now and every ``again_s`` seconds until cancelled."""
+        """Catch up now and every ``again_s`` seconds until cancelled; what fails is tried again sooner."""
         while True:
             try:
                 await self.catch_up()
             except Exception as problem:
                 log.warning("prefetch_not_catching_up", error=type(problem).__name__)
-            await asyncio.sleep(self._rule.again_s)
+            try:
+                async with asyncio.timeout(self._rule.again_s):
+                    while True:
+                        await self._trouble.wait()
+                        await asyncio.sleep(_TROUBLE_S)
+                        await self._again()
+            except TimeoutError:
+                continue
 
 
 @asynccontextmanager
