@@ -53,6 +53,18 @@ class OriginalDamaged(Unavailable):
     mend: ClassVar[Mend] = "operator"
 
 
+class OriginalArchived(Unavailable):
+    """The stored file of an instance is in the store's archive; it is being restored (``restoring``), or its operator must have it done."""
+
+    code = "original-archived"
+
+    def __init__(self, detail: str, /, *, retry_after_s: float, restoring: bool, **facts: Any) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s, restoring=restoring, **facts)
+        self.retry_after_s = retry_after_s
+        if not restoring:
+            self.mend = "operator"  # type: ignore[misc]  # nobody who only waits will see it
+
+
 class QueryInvalid(Invalid):
     """The search names a key, a value or a page that can't be matched."""
 

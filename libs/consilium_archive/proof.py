@@ -1,11 +1,14 @@
 """Reading originals so that nobody is given fewer bytes than he asked for: what is short is as good as missing.
 
 Every read knows what length it must have. A place that gives less, has nothing, or is marked as holding other bytes is passed over for the
-second one. What the first place has lost is marked as damage for the scrubber if its instance is still indexed.
+second one. What the first place has lost is marked as damage for the scrubber if its instance is still indexed. What lies in the store's
+archive (cold) is asked back: reading it is what restores it, whoever only cares for the archive does not.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
@@ -15,10 +18,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from consilium_archive.damage import Kind, mark_damage
-from consilium_archive.errors import NotArchived, OriginalDamaged
+from consilium_archive.errors import NotArchived, OriginalArchived, OriginalDamaged
 from consilium_archive.tables import instance
 from consilium_core.errors import Exhausted, NotFound, Unavailable
 from consilium_platform.blobs import (
+    BlobArchived,
     BlobDamaged,
     BlobNotFound,
     BlobStore,
@@ -27,6 +31,7 @@ from consilium_platform.blobs import (
     first_place,
     is_whole,
     read_checked,
+    start_restore,
 )
 from consilium_platform.sql import Database
 
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 T = TypeVar("T")
+_ASK_AGAIN_S = 600.0
+_RESTORING = 4096
 
 
 class Proof:
@@ -44,6 +51,7 @@ class Proof:
         self._database = database
         self._blobs = blobs
         self._marking: set[str] = set()
+        self._restoring: OrderedDict[str, tuple[float, float]] = OrderedDict()  # when asked, after how many seconds
 
     @cached_property
     def _first(self) -> BlobStore:
@@ -55,13 +63,14 @@ class Proof:
         async def work(store: BlobStore) -> bytes:
             return checked(await read(store), length)
 
-        return await self._checked(place, work)
+        return await self.checked(place, work)
 
     async def sure(self, place: Place) -> None:
         """Raise OriginalDamaged unless a place has the object in its whole length."""
-        await self._checked(place, lambda store: check_whole(store, place.key, place.size_bytes))
+        await self.checked(place, lambda store: check_whole(store, place.key, place.size_bytes))
 
-    async def _checked(self, place: Place, work: Callable[[BlobStore], Awaitable[T]]) -> T:
+    async def checked(self, place: Place, work: Callable[[BlobStore], Awaitable[T]]) -> T:
+        """Do ``work``, which raises BlobDamaged for what is not whole, with the first place that has the original; raise as ``read`` does."""
         if not place.is_original:
             return await work(self._blobs)
         lost: list[Kind] = []
@@ -82,6 +91,8 @@ class Proof:
             return await read_checked(self._blobs, place.key, attempt)
         except BlobNotFound as problem:
             raise await self._gone(place) from problem
+        except BlobArchived as problem:
+            raise await self._restored(place) from problem
         finally:
             if lost:
                 await self._mark(place, lost[0])
@@ -95,6 +106,30 @@ class Proof:
             "The stored file of this instance is missing or damaged. The operator restores it (consilium scrub, a backup, or sending it again).",
             sop_instance_uid=place.sop_instance_uid,
         )
+
+    async def _restored(self, place: Place) -> OriginalArchived:
+        """Have the original restored, asked for once in ten minutes, and return what to say until it is."""
+        now = asyncio.get_running_loop().time()
+        asked_at, after_s = self._restoring.get(place.key, (-_ASK_AGAIN_S, 0.0))
+        if now - asked_at >= _ASK_AGAIN_S:
+            try:
+                after_s = await start_restore(self._blobs, place.key)
+            except (Unavailable, NotFound, TimeoutError) as problem:
+                log.warning("restore_refused", key=place.key, error=type(problem).__name__)
+                return OriginalArchived(
+                    "The stored file of this instance is in the archive, and the object store does not restore it. The operator has it restored.",
+                    retry_after_s=_ASK_AGAIN_S, restoring=False, sop_instance_uid=place.sop_instance_uid,
+                )  # fmt: skip
+            log.info("restore_asked", key=place.key)
+            asked_at = now
+            self._restoring[place.key] = now, after_s
+            self._restoring.move_to_end(place.key)
+            while len(self._restoring) > _RESTORING:
+                self._restoring.popitem(last=False)
+        return OriginalArchived(
+            "The stored file of this instance is in the archive and is being brought back. Come back later.",
+            retry_after_s=max(60.0, asked_at + after_s - now), restoring=True, sop_instance_uid=place.sop_instance_uid,
+        )  # fmt: skip
 
     async def _mark(self, place: Place, kind: Kind) -> None:
         """Remember damage for the scrubber; a reader who can't does not fail for it."""

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from consilium_archive.dicom_json import study_counts
 from consilium_archive.errors import NotArchived
+from consilium_archive.hot_tier import WHOLE_BELOW_BYTES, HotTier
 from consilium_archive.included import with_fields
 from consilium_archive.packing import Packed
 from consilium_archive.prepare import unpack_frame_index
@@ -106,7 +107,8 @@ _AHEAD_BYTES = 4 << 20
 class ArchiveReader:
     """Answers questions about what is stored; holds no resources of its own."""
 
-    def __init__(self, database: Database, blobs: BlobStore) -> None:
+    def __init__(self, database: Database, blobs: BlobStore, hot: HotTier | None = None) -> None:
+        self._hot = hot
         self._database = database
         self._blobs = blobs
         self._totals = Totals()
@@ -216,7 +218,14 @@ class ArchiveReader:
         return str(row.patient_id)
 
     async def original(self, place: Place) -> bytes:
-        """Return the whole original; raise OriginalDamaged."""
+        """Return the whole original; raise OriginalDamaged or OriginalArchived."""
+        if self._hot is not None:
+            found = await self._hot.read(place, 0, place.size_bytes)
+            if found is not None:
+                return found
+            if place.is_original and place.size_bytes <= WHOLE_BELOW_BYTES:
+                return await self._hot.whole(place, self._proof)
+            self._hot.wish(place, self._proof)
         return await self._proof.read(place, lambda store: store.get(place.key), place.size_bytes)
 
     def here(self, place: Place) -> Callable[[], bytes] | None:
@@ -234,13 +243,32 @@ class ArchiveReader:
         return read
 
     async def original_range(self, place: Place, start: int, length: int) -> bytes:
-        """Return a part of the original, never a shorter one (but at the end); raise OriginalDamaged."""
+        """Return a part of the original, never a shorter one (but at the end); raise OriginalDamaged or OriginalArchived."""
         wanted = max(0, min(length, place.size_bytes - start))
+        if self._hot is not None:
+            found = await self._hot.read(place, start, wanted)
+            if found is not None:
+                return found
+            if place.is_original and place.size_bytes <= WHOLE_BELOW_BYTES:
+                return (await self._hot.whole(place, self._proof))[start : start + wanted]
+            self._hot.wish(place, self._proof)
         return await self._proof.read(place, lambda store: store.get_range(place.key, start, wanted), wanted)
 
     async def sure(self, place: Place) -> None:
-        """Raise OriginalDamaged unless a place has the original in its whole length: before the answer to what is read in stretches."""
+        """Raise OriginalDamaged or OriginalArchived unless a place gives the original in its whole length: before what is read in stretches."""
+        if self._hot is not None and await self._hot.held([place]):
+            return
         await self._proof.sure(place)
+
+    # -- tiers (docs/decisions/0007) -------------------------------------------------------------------------------
+
+    async def warm(self, place: Place) -> bool:
+        """Make the original hot; tell whether it is (always, where originals are local). Raise OriginalDamaged or OriginalArchived."""
+        return self._hot is None or await self._hot.fill(place, self._proof, "prefetch")
+
+    async def hot(self, places: Sequence[Place]) -> set[str]:
+        """Return the keys of those originals that need no asking of a remote store."""
+        return {place.key for place in places} if self._hot is None else await self._hot.held(places)
 
 
 def _one(session: Session, tenant: str, scope: Scope) -> tuple[Place, FrameIndex | None]:

@@ -47,6 +47,12 @@ class BlobsUnavailable(Unavailable):
     code = "blobs-unavailable"
 
 
+class BlobArchived(BlobsUnavailable):
+    """The object lies in an archive class of the store (S3 InvalidObjectState): it must be restored before it can be read."""
+
+    code = "blob-archived"
+
+
 class BlobsFull(Exhausted):
     """The object store has no room left; the operator makes some."""
 
@@ -156,8 +162,8 @@ async def is_whole(store: BlobStore, key: str, size_bytes: int) -> bool:
 
 
 async def check_whole(store: BlobStore, key: str, size_bytes: int) -> None:
-    """Raise BlobDamaged, or BlobNotFound, unless ``is_whole``."""
-    if await store.size(key) != size_bytes:
+    """Raise BlobDamaged, BlobNotFound or BlobArchived unless the object can be read in its whole length."""
+    if await (store.readable_size(key) if isinstance(store, Restores) else store.size(key)) != size_bytes:
         raise _short()
 
 
@@ -189,6 +195,30 @@ class Expires(Protocol):
     def quarantine_days(self) -> int:
         """Return after how many days; 0: never."""
         ...
+
+
+@runtime_checkable
+class Restores(Protocol):
+    """A store that may keep objects where they can't be read at once (S3's archive classes)."""
+
+    async def readable_size(self, key: str) -> int:
+        """Return the object's size after it was tried to read; raise BlobArchived or BlobNotFound."""
+        ...
+
+    async def restore(self, key: str) -> float:
+        """Ask for an archived object to be made readable, again if need be; return after how many seconds it may be."""
+        ...
+
+
+async def start_restore(store: BlobStore, key: str) -> float:
+    """Ask the first place that has the object to restore it; return when to come back, seconds. Raise BlobNotFound where none can."""
+
+    async def work(place: BlobStore) -> float:
+        if not isinstance(place, Restores):
+            raise BlobNotFound("This store archives nothing.")
+        return await place.restore(key)
+
+    return await read_checked(store, key, work)
 
 
 @runtime_checkable

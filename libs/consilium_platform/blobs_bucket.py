@@ -48,8 +48,9 @@ def apply(client: Any, place: S3Place) -> None:
 
 
 def lifecycle_rules(place: S3Place) -> list[dict[str, Any]]:
-    """Return the rules: originals are never expired by the store, what only passes through is."""
+    """Return the rules: originals are never expired by the store (a cold class is no end), what only passes through is."""
     rules = [
+        _transition("consilium-cold", "originals/", place.cold_class, place.cold_days),
         _expiry("consilium-uploads", "uploads/", place.uploads_days),
         _expiry("consilium-quarantine", "quarantine/", place.quarantine_days),
         {
@@ -72,6 +73,13 @@ def _expiry(name: str, prefix: str, days: int) -> dict[str, Any]:
         "Expiration": {"Days": days},
         "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
     }
+
+
+def _transition(name: str, prefix: str, storage_class: str, days: int) -> dict[str, Any]:
+    if not storage_class:
+        return {}
+    moved = [{"Days": days, "StorageClass": storage_class}]
+    return {"ID": name, "Status": "Enabled", "Filter": {"Prefix": prefix}, "Transitions": moved}
 
 
 def _lock(place: S3Place) -> dict[str, Any]:
@@ -127,8 +135,8 @@ def _lifecycle_drift(client: Any, place: S3Place) -> list[str]:
     return found
 
 
-def _gist(rule: dict[str, Any]) -> tuple[str, str, int, int, int]:
-    """Return what matters of a rule: prefix, status, days until expiry, of old versions, of incomplete uploads."""
+def _gist(rule: dict[str, Any]) -> tuple[str, str, int, int, int, tuple[tuple[str, int], ...]]:
+    """Return what matters of a rule: prefix, status, days until expiry, of old versions, of incomplete uploads; transitions."""
     prefix = rule.get("Filter", {}).get("Prefix", rule.get("Prefix", ""))
     return (
         prefix,
@@ -136,4 +144,5 @@ def _gist(rule: dict[str, Any]) -> tuple[str, str, int, int, int]:
         rule.get("Expiration", {}).get("Days", 0),
         rule.get("NoncurrentVersionExpiration", {}).get("NoncurrentDays", 0),
         rule.get("AbortIncompleteMultipartUpload", {}).get("DaysAfterInitiation", 0),
+        tuple((one.get("StorageClass", ""), one.get("Days", 0)) for one in rule.get("Transitions", [])),
     )

@@ -15,12 +15,13 @@ import structlog
 from prometheus_client import Counter
 
 from consilium_core.clock import Clock
-from consilium_platform.blobs import BlobDamaged, BlobNotFound, BlobStore, BlobsUnavailable, Bytes, Entry
+from consilium_platform.blobs import BlobArchived, BlobDamaged, BlobNotFound, BlobStore, BlobsUnavailable, Bytes, Entry
 
 log = structlog.get_logger()
 T = TypeVar("T")
 FALLBACKS = Counter("consilium_blobs_fallback_total", "Reads that the second copy served.", ["reason"])
 COPIED = ("originals/", "quarantine/")  # both have second copies
+_REASON: dict[type[Exception], str] = {BlobDamaged: "damaged", BlobNotFound: "missing", BlobArchived: "archived"}
 _AVOID_S = 5.0
 _LOG_EVERY_S = 10.0
 
@@ -49,19 +50,20 @@ class FallbackBlobs:
         if not avoided:
             try:
                 return await work(self._first)
-            except BlobNotFound as missing:
+            except (BlobNotFound, BlobArchived) as missing:
                 problem = missing
             except (BlobsUnavailable, TimeoutError) as silent:
                 problem = silent
                 self._avoid_until = self._clock.monotonic() + _AVOID_S
         try:
             result = await work(self._copy)
-        except (BlobNotFound, BlobsUnavailable, TimeoutError):
+        except (BlobNotFound, BlobsUnavailable, TimeoutError) as second:
             if avoided:  # the copy has not got it (yet): the first place after all
                 return await work(self._first)
+            if isinstance(second, BlobArchived) and isinstance(problem, BlobNotFound):
+                raise  # it can be had of the copy, though not now
             raise problem from None
-        damaged = isinstance(problem, BlobDamaged)
-        self._tell("damaged" if damaged else "missing" if isinstance(problem, BlobNotFound) else "unavailable", key)
+        self._tell(_REASON.get(type(problem), "unavailable"), key)
         return result
 
     def _tell(self, reason: str, key: str) -> None:

@@ -23,7 +23,16 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from consilium_core.ids import new_ulid
-from consilium_platform.blobs import STREAM_BYTES, BlobNotFound, BlobsFull, BlobsUnavailable, Bytes, Entry, check_key
+from consilium_platform.blobs import (
+    STREAM_BYTES,
+    BlobArchived,
+    BlobNotFound,
+    BlobsFull,
+    BlobsUnavailable,
+    Bytes,
+    Entry,
+    check_key,
+)
 from consilium_platform.blobs_bucket import create_bucket, error_code
 from consilium_platform.settings import S3Place
 
@@ -35,6 +44,9 @@ _MISSING = ("NoSuchKey", "404", "NotFound")
 _FULL = (  # S3, Ceph and Swift, MinIO
     "QuotaExceeded", "InsufficientStorage", "InsufficientCapacity", "507", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded",
 )  # fmt: skip
+_ARCHIVED = "InvalidObjectState"  # of a read: the class must be restored from; of a restore: it need not be
+_RESTORING = (_ARCHIVED, "RestoreAlreadyInProgress", "ObjectAlreadyInActiveTierError")
+_RESTORED_AFTER_S = {"Expedited": 300.0, "Standard": 5 * 3600.0, "Bulk": 12 * 3600.0}  # S3 Glacier Flexible Retrieval
 _PART_BYTES = 8 << 20  # of a multipart upload; S3 takes 10,000 parts
 _LEAST_S, _BYTES_PER_S = 30.0, 1 << 20  # a call's limit: the slowest store that is still called one
 
@@ -113,6 +125,32 @@ class S3Blobs:
         """HEAD the object."""
         check_key(key)
         return int((await _within(0, obstore.head_async(self._store, key)))["size"])
+
+    async def readable_size(self, key: str) -> int:
+        """GET the first byte: a HEAD of an archived object answers as if it could be read."""
+        check_key(key)
+        try:
+            answer = await _within(0, obstore.get_async(self._store, key, options={"range": (0, 1)}))
+        except BlobArchived:
+            raise
+        except BlobsUnavailable:  # an empty object has no first byte (416)
+            return await self.size(key)
+        return int(answer.meta["size"])
+
+    async def restore(self, key: str) -> float:
+        """POST ?restore (needs s3:RestoreObject); what is being restored already, or can be read, is no error."""
+        check_key(key)
+        wish = {"Days": self.place.restore_days, "GlacierJobParameters": {"Tier": self.place.restore_tier}}
+
+        def work() -> None:
+            try:
+                self.client.restore_object(Bucket=self._bucket, Key=key, RestoreRequest=wish)
+            except ClientError as problem:
+                if error_code(problem) not in _RESTORING:
+                    raise
+
+        await self._run(work)
+        return _RESTORED_AFTER_S[self.place.restore_tier]
 
     async def delete(self, key: str) -> None:
         """DELETE the object; where the bucket keeps versions the old one stays (``purge`` removes it)."""
@@ -223,6 +261,8 @@ async def _within(size: int, work: Awaitable[T]) -> T:
     except (BaseError, OSError, ValueError) as problem:
         if any(f"<Code>{code}</Code>" in str(problem) for code in _FULL):
             raise BlobsFull("The object store is full. The operator makes room.", retry_after_s=60) from problem
+        if f"<Code>{_ARCHIVED}</Code>" in str(problem):
+            raise BlobArchived("The object is in the store's archive and must be restored first.") from problem
         raise BlobsUnavailable(f"The object store refused or does not answer: {type(problem).__name__}.") from problem
 
 

@@ -68,6 +68,10 @@ class S3Place:
     object_lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] = "GOVERNANCE"
     uploads_days: int = 30
     quarantine_days: int = 0
+    cold_class: str = ""
+    cold_days: int = 1095
+    restore_days: int = 7
+    restore_tier: Literal["Expedited", "Standard", "Bulk"] = "Standard"
 
 
 class PlatformSettings(RoomSettings):
@@ -99,6 +103,18 @@ class PlatformSettings(RoomSettings):
     )
     s3_quarantine_days: int = Field(
         default=0, ge=0, description="The buckets of both places expire quarantine/ after that, days; 0: never."
+    )
+    s3_cold_class: str = Field(
+        default="",
+        pattern=r"^[A-Z_]{0,32}$",
+        description="Storage class that old originals go to, for example GLACIER; empty: they stay warm.",
+    )
+    s3_cold_days: int = Field(
+        default=1095, ge=1, description="Originals go to the cold class that long after they were stored, days."
+    )
+    s3_restore_days: int = Field(default=7, ge=1, description="How long a restored original can be read, days.")
+    s3_restore_tier: Literal["Expedited", "Standard", "Bulk"] = Field(
+        default="Standard", description="How fast, and how dearly, archived originals are restored."
     )
     copy_store: Literal["none", "folder", "s3"] = Field(default="none", description="Where second copies are kept.")
     copy_dir: Path | None = Field(default=None, description="Folder of the second copies; unset: data_dir/copies.")
@@ -136,6 +152,7 @@ class PlatformSettings(RoomSettings):
         return S3Place(
             self.s3_endpoint, self.s3_bucket, self.s3_region, self.s3_access_key, self.s3_secret_key, self.s3_versioning,
             self.s3_object_lock_days, self.s3_object_lock_mode, self.s3_uploads_days, self.s3_quarantine_days,
+            self.s3_cold_class, self.s3_cold_days, self.s3_restore_days, self.s3_restore_tier,
         )  # fmt: skip
 
     @property
@@ -145,6 +162,7 @@ class PlatformSettings(RoomSettings):
             self.copy_s3_endpoint, self.copy_s3_bucket, self.copy_s3_region, self.copy_s3_access_key,
             self.copy_s3_secret_key, self.copy_s3_versioning, self.copy_s3_object_lock_days, self.s3_object_lock_mode,
             uploads_days=0, quarantine_days=self.s3_quarantine_days,
+            restore_days=self.s3_restore_days, restore_tier=self.s3_restore_tier,
         )  # fmt: skip
 
     @property

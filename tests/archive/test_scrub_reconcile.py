@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from consilium_archive.tables import instance, series, study, upload_segment
 from consilium_archive.writer import ArchiveWriter
 from consilium_core.clock import FakeClock
 from consilium_core.ids import new_uid
-from consilium_platform.blobs import BlobNotFound, BlobsUnavailable, Stores
+from consilium_platform.blobs import BlobArchived, BlobNotFound, BlobsUnavailable, Stores
 from consilium_platform.platform import Platform
 from consilium_testkit.instances import ct_instance
 
@@ -82,6 +82,32 @@ async def test_what_is_lost_or_changed_in_either_place_is_found_and_repaired_fro
     assert (again.objects, again.missing, again.corrupt) == (4, 0, 0)
     last = (await storage_summary(any_platform.database, "demo"))["last_scrub"]
     assert (last["objects"], last["corrupt"], last["finished_at"] is not None) == (4, 0, True)
+
+
+async def test_what_is_in_the_stores_archive_is_passed_over_and_neither_lost_nor_restored(
+    any_platform: Platform, put: Put, stores: Stores, tmp_path: Path, clock: FakeClock
+) -> None:
+    cold, warm = [await put() for _ in range(2)]
+    await copied(any_platform, stores, tmp_path, clock)
+    assert stores.copy is not None
+    await stores.copy.put(key(cold), b"rotten")
+    await stores.first.put(key(warm), b"rotten")
+
+    class Glacier:
+        def __getattr__(self, name: str) -> Any:
+            assert name != "restore"
+            return getattr(stores.first, name)
+
+        async def get_stream(self, of: str) -> AsyncGenerator[bytes]:
+            if of == key(cold):
+                raise BlobArchived("cold")
+            async for chunk in stores.first.get_stream(of):
+                yield chunk
+
+    report = await Scrubber(any_platform.database, Stores(Glacier(), stores.copy), tmp_path, clock).run(shares=1)
+    assert (report.objects, report.archived, report.missing, report.corrupt, report.repaired) == (2, 1, 0, 2, 1)
+    assert "1 in the archive not read" in report.words
+    assert await damaged(any_platform) == {(cold.sha256, "copy", "corrupt")}
 
 
 async def test_what_can_not_be_repaired_is_reported_marked_and_shown_until_it_is_whole_again(

@@ -37,7 +37,7 @@ SETTINGS: dict[str, tuple[type[RoomSettings], ...]] = {
 KEYS = {
     "gateway": {"users.json", "verify.json"},
     "ingest": {"verify.json"},
-    "imaging": {"verify.json"},
+    "imaging": {"services.json", "verify.json"},
     "live": {"services.json", "verify.json"},
     "consult": {"services.json", "verify.json"},
 }
@@ -46,6 +46,7 @@ CARE = {"scrub", "retain", "reconcile"}
 FLOWS = {
     ("gateway", "ingest", "http"), ("gateway", "imaging", "http"), ("gateway", "live", "http"), ("gateway", "consult", "http"),
     ("live", "gateway", "internal"), ("consult", "gateway", "internal"), ("consult", "live", "http"),
+    ("imaging", "consult", "http"),
 }  # fmt: skip
 RELAYED = {("coturn", "live", "media"), ("live", "coturn", "relay")}
 
@@ -74,9 +75,20 @@ def test_every_pod_obeys_the_restricted_profile(release: Any) -> None:
         assert set(security["capabilities"].get("add", [])) <= {"NET_BIND_SERVICE"}
         assert all("hostPort" not in port for port in container(pod).get("ports", []))
         assert {kind for volume in spec["volumes"] for kind in volume if kind != "name"} <= {
-            "secret", "emptyDir", "configMap",
+            "secret", "emptyDir", "configMap", "ephemeral",
         }  # fmt: skip
         assert set(container(pod)["resources"]) == {"requests", "limits"}
+
+
+def test_the_hot_tier_fits_its_volume(release: Any) -> None:
+    pod = release.pods()["imaging"]
+    given = {one["name"]: one.get("value") for one in container(pod)["env"]}
+    (mount,) = [one for one in container(pod)["volumeMounts"] if one["mountPath"] == given["CONSILIUM_IMAGING_HOT_DIR"]]
+    (volume,) = [one for one in pod["spec"]["volumes"] if one["name"] == mount["name"]]
+    claim = volume.get("ephemeral", {}).get("volumeClaimTemplate", {}).get("spec", {}).get("resources", {})
+    size = volume["emptyDir"]["sizeLimit"] if "emptyDir" in volume else claim["requests"]["storage"]
+    assert size.endswith("Gi")
+    assert int(size[:-2]) << 30 > ImagingSettings().hot_bytes
 
 
 def test_every_pod_has_a_service_account_of_its_own(release: Any) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+import httpx2
 import pytest
 
 from consilium_core.roles import PERMISSIONS, Permission, Role
+from consilium_testkit.platforms import bearer
 
 P = Permission
 TABLE = [
@@ -53,3 +55,26 @@ async def test_the_table_names_every_endpoint(consult) -> None:
         for method in methods
     }
     assert served == {(method, path) for method, path, _ in TABLE}
+
+
+@pytest.mark.parametrize("world", ["embedded"])
+async def test_what_other_services_are_told_is_for_them_alone_and_audited(consult) -> None:
+    case = await consult.consultation()
+    path = f"/internal/v1/consultations/{case['id']}"
+
+    async def ask(role: Role, tenant: str = "demo") -> httpx2.Response:
+        return await consult.client.get(path, headers=bearer(consult.platform, role, tenant=tenant))
+
+    for role in Role:
+        assert (await ask(role)).status_code == (200 if role is Role.SERVICE else 403), role
+    assert (await ask(Role.SERVICE, "other")).status_code == 404
+    assert (await consult.client.get(path)).status_code == 401
+    told = (await ask(Role.SERVICE)).json()
+    assert told == {
+        "id": case["id"], "state": "requested", "study_uid": case["study_uid"],
+        "patient": {
+            "patient_id": "P1", "issuer": "H1", "name": "Wang^Xiaodong=王^小东", "birth_date": "19680412", "sex": "M",
+        },
+    }  # fmt: skip
+    seen = await consult.platform.audit.search("demo", actor="service:test", action="consultation.view")
+    assert [one["patient_id"] for one in seen] == ["P1", "P1"]

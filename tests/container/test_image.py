@@ -31,7 +31,7 @@ PASSWORD = "a-password-of-this-test"
 CALLS = {
     "gateway": ("ingest", "imaging", "live", "consult"),
     "ingest": (),
-    "imaging": (),
+    "imaging": ("consult",),
     "live": ("gateway",),
     "consult": ("live", "gateway"),
 }

@@ -28,6 +28,16 @@
 - name: CONSILIUM_PLATFORM_S3_SECRET_KEY
   valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: secret-key}}
 {{- end }}
+{{- with .Values.objects.cold }}
+{{- if .class }}
+- name: CONSILIUM_PLATFORM_S3_COLD_CLASS
+  value: {{ .class | quote }}
+- name: CONSILIUM_PLATFORM_S3_COLD_DAYS
+  value: {{ .days | quote }}
+- name: CONSILIUM_PLATFORM_S3_RESTORE_TIER
+  value: {{ .restoreTier | quote }}
+{{- end }}
+{{- end }}
 {{- with .Values.objects.copy }}
 {{- if .bucket }}
 - name: CONSILIUM_PLATFORM_COPY_STORE

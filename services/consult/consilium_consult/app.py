@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI, Response
 
 from consilium_consult.adapters.printing import Printer
+from consilium_consult.api.internal import internal_router
 from consilium_consult.api.people import people_router
 from consilium_consult.api.reports import reports_router
 from consilium_consult.flow.common import Desk
@@ -28,7 +29,7 @@ async def open_service(platform: Platform, settings: ConsultSettings | None = No
     desk = Desk(platform, settings)
     app = create_app("consult", platform)
     printer = Printer(settings.font_file)
-    for router in (people_router(desk), reports_router(desk, printer)):
+    for router in (people_router(desk), reports_router(desk, printer), internal_router(desk)):
         app.include_router(router, dependencies=[Depends(no_store)])
     try:
         yield app

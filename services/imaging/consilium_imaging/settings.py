@@ -35,6 +35,26 @@ class ImagingSettings(RoomSettings):
     )
     derivative_threads: int = Field(default=1, ge=1, le=64, description="Threads that make derivatives.")
     derivative_queue: int = Field(default=1024, ge=1, le=100_000, description="Derivatives that may wait to be made.")
+    hot_dir: Path | None = Field(
+        default=None,
+        description="Folder of the hot tier: originals of a bucket kept on this disk; unset: none. Not used where originals lie in a folder.",
+    )
+    hot_bytes: int = Field(default=16 << 30, ge=1 << 20, description="Room of the hot tier, bytes.")
+    hot_days: float = Field(default=30.0, gt=0, description="What nobody used for that long leaves the hot tier, days.")
+    hot_queue: int = Field(default=256, ge=1, le=100_000, description="Originals that may wait to be kept hot.")
+    prefetch_studies: int = Field(
+        default=3, ge=0, le=50, description="Most priors that are made hot for one consultation; 0: none."
+    )
+    prefetch_bytes: int = Field(default=2 << 30, ge=0, description="Most bytes of them.")
+    prefetch_at_once: int = Field(default=4, ge=1, le=64, description="Originals fetched at once for priors.")
+    prefetch_again_s: float = Field(
+        default=300.0,
+        ge=1,
+        description="How often events that were missed and priors that are not hot are looked for, seconds.",
+    )
+    prefetch_days: float = Field(
+        default=7.0, gt=0, description="How long after the last event an open consultation's priors are kept hot, days."
+    )
     lossy: bool = Field(default=True, description="Whether lossy JPEG is made for those who ask for it by name.")
     view_audit_window_s: float = Field(
         default=60.0,

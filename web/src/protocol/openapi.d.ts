@@ -184,6 +184,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imaging/studies/{uid}/priors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Priors */
+        get: operations["imaging_priors_api_v1_imaging_studies__uid__priors_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/worklist": {
         parameters: {
             query?: never;
@@ -3073,6 +3090,69 @@ export interface components {
             server_time: string;
         };
         /**
+         * PriorPage
+         * @description Priors in the order in which they are fetched. Without a consultation (null) nobody here has booked one about the study, if it exists.
+         */
+        PriorPage: {
+            /** Consultation Id */
+            consultation_id: string | null;
+            /** Items */
+            items: components["schemas"]["PriorStudy"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /**
+         * PriorReason
+         * @description Why a prior was chosen.
+         */
+        PriorReason: {
+            code: components["schemas"]["Reason"];
+            /** Text En */
+            text_en: string;
+            /** Text Zh */
+            text_zh: string;
+        };
+        /**
+         * PriorStudy
+         * @description One prior. ``problem``: the code of what kept it from being hot; dates as DICOM writes them (DA, TM).
+         */
+        PriorStudy: {
+            /**
+             * Chosen At
+             * Format: date-time
+             */
+            chosen_at: string;
+            /** Description */
+            description: string;
+            /**
+             * Hot At
+             * @description When the whole of it was hot for the first time.
+             */
+            hot_at: string | null;
+            /** Hot Bytes */
+            hot_bytes: number;
+            /** Instances */
+            instances: number;
+            /** Modalities */
+            modalities: string[];
+            /** Problem */
+            problem: string | null;
+            reason: components["schemas"]["PriorReason"];
+            /** Size Bytes */
+            size_bytes: number;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "waiting" | "partly" | "hot" | "failed";
+            /** Study Date */
+            study_date: string;
+            /** Study Time */
+            study_time: string;
+            /** Study Uid */
+            study_uid: string;
+        };
+        /**
          * ProposalOut
          * @description A corrected identity that waits for a second person.
          */
@@ -3100,6 +3180,12 @@ export interface components {
             /** Verdict */
             verdict: string;
         };
+        /**
+         * Reason
+         * @description Why a prior was chosen, the strongest first.
+         * @enum {string}
+         */
+        Reason: "same-modality-and-body-part" | "same-modality" | "same-body-part" | "newest";
         /**
          * ReasonBody
          * @description Why, in words.
@@ -4394,6 +4480,37 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": unknown;
+                };
+            };
+        };
+    };
+    imaging_priors_api_v1_imaging_studies__uid__priors_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PriorPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };

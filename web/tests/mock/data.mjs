@@ -291,6 +291,42 @@ const DESCRIPTIONS = [
   ['XA', 'Coronary angiography'],
   ['DX', 'Chest PA and lateral'],
 ];
+const prior = (n, date, modalities, description, reason, state, more = {}) => ({
+  study_uid: `1.2.826.0.1.3680043.8.498.7${n}`,
+  study_date: date,
+  study_time: '101112',
+  description,
+  modalities,
+  instances: 120 * n,
+  reason,
+  state,
+  problem: null,
+  size_bytes: 61_000_000 * n,
+  hot_bytes: state === 'hot' ? 61_000_000 * n : 0,
+  chosen_at: ago(150),
+  hot_at: state === 'hot' ? ago(149) : null,
+  ...more,
+});
+const alike = {
+  code: 'same-modality-and-body-part',
+  text_en: 'Same modality and body part',
+  text_zh: '设备类型和检查部位都相同',
+};
+const newest = { code: 'newest', text_en: 'Among the newest', text_zh: '时间较近' };
+
+/** By the study that a consultation is about. */
+export const priors = {
+  '1.2.826.0.1.3680043.8.498.1': {
+    consultation_id: '01J9C2',
+    items: [
+      prior(1, '20240311', ['CT'], 'Chest CT with contrast 胸部增强', alike, 'hot'),
+      prior(2, '20220107', ['CT', 'SR'], 'Chest CT', alike, 'partly', { hot_bytes: 50_000_000 }),
+      prior(3, '20251002', ['US'], 'Echocardiography', newest, 'failed', { problem: 'blobs-unavailable' }),
+      prior(4, '20120606', ['MR'], 'Cardiac MR', newest, 'waiting', { problem: 'original-archived' }),
+    ],
+  },
+};
+
 export const studies = Array.from({ length: 87 }, (_, n) => {
   const who = patients[n % patients.length];
   const [modality, description] = DESCRIPTIONS[(n * 5) % DESCRIPTIONS.length];

@@ -297,6 +297,11 @@ const routes = [
   ],
   [
     'GET',
+    '/api/v1/imaging/studies/:uid/priors',
+    ({ uid }) => ({ next_cursor: null, ...(data.priors[uid] ?? { items: [], consultation_id: null }) }),
+  ],
+  [
+    'GET',
     '/dicomweb/studies',
     (_, { query }) =>
       data.studies

@@ -10,6 +10,7 @@ import { may } from '@/lib/roles';
 import { dateTime, distance } from '@/lib/when';
 import type { Consultation, HistoryEntry } from '@/protocol/types';
 import { Actions } from './Actions';
+import { Priors } from './Priors';
 import './consultation.css';
 
 const LINE = ['requested', 'accepted', 'in_session', 'reporting', 'completed'] as const;
@@ -145,14 +146,17 @@ function Body({ work, onChanged }: { work: Consultation; onChanged: (work: Consu
             <Actions work={work} onChanged={onChanged} />
           </div>
         </section>
-        <section className="panel" aria-labelledby="history-title">
-          <header className="panel-head">
-            <h2 id="history-title">{t('consultation.history')}</h2>
-          </header>
-          <div className="panel-body">
-            <History entries={work.history ?? []} />
-          </div>
-        </section>
+        <div className="stack">
+          {work.study_uid && may('study.read') && <Priors studyUid={work.study_uid} consultationId={work.id} />}
+          <section className="panel" aria-labelledby="history-title">
+            <header className="panel-head">
+              <h2 id="history-title">{t('consultation.history')}</h2>
+            </header>
+            <div className="panel-body">
+              <History entries={work.history ?? []} />
+            </div>
+          </section>
+        </div>
       </div>
     </>
   );

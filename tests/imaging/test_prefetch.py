@@ -1,0 +1,290 @@
+"""Priors are hot before the expert opens them, with the reason shown: in both worlds, whatever the bus lost, for nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import pytest_asyncio
+from fastapi import FastAPI
+from starlette.responses import JSONResponse, Response
+
+from consilium_archive.errors import OriginalArchived
+from consilium_archive.reader import ArchiveReader
+from consilium_consult.app import open_service as open_consult
+from consilium_core.errors import ConsiliumError
+from consilium_core.events import EventType
+from consilium_core.ids import new_uid
+from consilium_core.roles import PERMISSIONS, Permission, Role
+from consilium_imaging.bookings import Booking, Bookings
+from consilium_imaging.settings import ImagingSettings
+from consilium_platform.blobs import BlobsUnavailable
+from consilium_platform.outbox import add_event
+from consilium_platform.platform import Platform
+from consilium_testkit.archive_rooms import archive_door, door_client
+from consilium_testkit.instances import ct_instance, uids_of
+from consilium_testkit.platforms import TENANT, bearer
+
+from .test_retrieve import store
+
+WANG = {
+    "patient_id": "P1", "issuer": "", "name": "Wang^Xiaodong=王^小东", "birth_date": "19600203", "sex": "M",
+}  # fmt: skip
+
+
+@dataclass
+class Booked:
+    """Imaging behind its door, with a consult of the test's."""
+
+    platform: Platform
+    folder: Path
+    again_s: float = 3600.0
+    consultations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    client: httpx2.AsyncClient = field(init=False)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Booked]:
+        settings = ImagingSettings.load(
+            hot_dir=self.folder, prefetch_studies=2, prefetch_bytes=1 << 20, prefetch_again_s=self.again_s
+        )
+        async with (
+            archive_door(self.platform, imaging=settings) as door,
+            door_client(door, bearer(self.platform, Role.ADMIN)) as client,
+        ):
+            self.client = client
+            yield self
+
+    async def tell(self, consultation: str, state: str, **facts: Any) -> None:
+        known = self.consultations.setdefault(
+            consultation, {"id": consultation, "study_uid": new_uid(), "patient": WANG}
+        )
+        known.update(facts, state=state)
+        async with self.platform.database.write() as session:
+            await add_event(
+                session, EventType.CONSULTATION_CHANGED, tenant=TENANT, subject=consultation, data={"state": state}
+            )
+        self.platform.outbox.wake()
+
+    async def priors(self, consultation: str) -> dict[str, Any]:
+        study = self.consultations[consultation]["study_uid"]
+        return dict((await self.client.get(f"/api/v1/imaging/studies/{study}/priors")).json())
+
+    async def until(self, consultation: str, wanted: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+        """Return the priors once they are as wanted."""
+        async with asyncio.timeout(20):
+            while not wanted(items := (await self.priors(consultation)).get("items", [])):
+                await asyncio.sleep(0.02)
+        return list(items)
+
+
+def all_hot(items: list[dict[str, Any]]) -> bool:
+    return bool(items) and all(one["state"] == "hot" and one["hot_at"] for one in items)
+
+
+@pytest_asyncio.fixture
+async def booked(any_platform: Platform, tmp_path: Path) -> AsyncIterator[Booked]:
+    """Yield an imaging that is not open yet."""
+    found = Booked(any_platform, tmp_path / "hot")
+    consult = FastAPI()
+
+    @consult.get("/internal/v1/consultations/{consultation}")
+    async def get(consultation: str) -> Response:
+        found.asked.append(consultation)
+        known = found.consultations[consultation]
+        return JSONResponse(known if "down" not in known else {"code": "x"}, 503 if "down" in known else 200)
+
+    any_platform.services.register("consult", consult)
+    yield found
+
+
+def study_of(day: str, **more: Any) -> list[bytes]:
+    study = new_uid()
+    return [
+        ct_instance(side=16, StudyInstanceUID=study, StudyDate=day, InstanceNumber=n, **more) for n in range(3)
+    ]  # fmt: skip
+
+
+async def test_the_prior_is_hot_before_it_is_opened_and_says_why(booked: Booked, world: str) -> None:
+    async with booked.open():
+        current = study_of("20240301")
+        alike, newer = study_of("20200101"), study_of("20230101", Modality="MR", BodyPartExamined="HEAD")
+        oldest = study_of("20190101", Modality="MR", BodyPartExamined="HEAD")
+        other = study_of("20240101", PatientBirthDate="19990101")  # the same number, another person
+        await store(booked.client, *current, *alike, *newer, *oldest, *other)
+        await booked.tell("c1", "requested", study_uid=_study(current))
+        items = await booked.until("c1", all_hot)
+        assert [(one["study_uid"], one["reason"]["code"]) for one in items] == [
+            (_study(alike), "same-modality-and-body-part"), (_study(newer), "newest"),
+        ]  # fmt: skip
+        assert items[0]["reason"]["text_zh"] == "设备类型和检查部位都相同"
+        assert (items[0]["instances"], items[0]["hot_bytes"]) == (3, sum(map(len, alike)))
+        if world == "servers":
+            for key in await booked.platform.blobs.list("originals/"):
+                await booked.platform.blobs.delete(key)
+            series = f"/dicomweb/studies/{_study(alike)}"
+            got = await booked.client.get(series, headers={"Accept": 'multipart/related; type="application/dicom"'})
+            assert got.status_code == 200, "nothing of it is asked of the bucket"
+        trail = await booked.platform.audit.search(TENANT, actor="admin", action="study.list")
+        assert {(one["subject"], one["patient_id"]) for one in trail} == {("patient of priors", "P1")}
+
+
+def _study(files: list[bytes]) -> str:
+    return uids_of(files[0])[0]
+
+
+async def test_what_the_bus_lost_is_found_in_the_outbox_and_chosen_once_by_many(booked: Booked, tmp_path: Path) -> None:
+    async with booked.open():
+        await store(booked.client, *study_of("20200101"))
+    await booked.tell("c1", "accepted")  # nobody is there to hear it
+    await booked.platform.outbox.relay_once()
+    second = Booked(booked.platform, tmp_path / "other disk", consultations=booked.consultations)
+    async with booked.open(), second.open():
+        for replica in (booked, second):
+            await replica.until("c1", all_hot)
+    asked = len(booked.asked)
+    assert asked in (1, 2), "both may have asked at the same moment"
+    async with booked.open():
+        await booked.until("c1", all_hot)
+        for _ in range(2):
+            await booked.tell("other", "rejected")
+        await wait_for(lambda: booked.asked.count("other") >= 1)
+    assert booked.asked.count("c1") == asked, "the choice stands"
+    assert all_hot(await _rows(booked))
+
+
+async def _rows(booked: Booked) -> list[dict[str, Any]]:
+    async with booked.open():
+        return list((await booked.priors("c1"))["items"])
+
+
+async def test_a_consultation_that_failed_is_tried_again_and_a_cancelled_one_is_left(booked: Booked) -> None:
+    booked.again_s = 1.0
+    async with booked.open():
+        await store(booked.client, *study_of("20200101"))
+        await booked.tell("c1", "requested", down=True)
+        await wait_for(lambda: "c1" in booked.asked)
+        del booked.consultations["c1"]["down"]
+        await booked.until("c1", all_hot)
+        study = booked.consultations["c1"]["study_uid"]
+        await booked.tell("c1", "cancelled")
+
+        async def gone() -> bool:
+            found = await booked.client.get(f"/api/v1/imaging/studies/{study}/priors")
+            return found.json()["consultation_id"] is None
+
+        await wait_for(gone)
+
+
+async def test_cancelling_stops_what_is_being_fetched(booked: Booked, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, never = asyncio.Event(), asyncio.Event()
+
+    async def stuck(reader: ArchiveReader, places: Any) -> set[str]:
+        begun.set()
+        await never.wait()
+        return set()
+
+    async with booked.open():
+        await store(booked.client, *study_of("20200101"))
+        with monkeypatch.context() as patched:
+            patched.setattr(ArchiveReader, "hot", stuck)
+            await booked.tell("c1", "requested")
+            async with asyncio.timeout(20):
+                await begun.wait()
+        await booked.tell("c1", "cancelled")
+        await booked.tell("c2", "requested")  # one at a time: it is served only when the first has been let go
+        await booked.until("c2", all_hot)
+
+
+@pytest.mark.parametrize(
+    ("problem", "kept", "state"),
+    [
+        (OriginalArchived("cold", retry_after_s=60, restoring=True), 0, "waiting"), (BlobsUnavailable("out"), 0, "failed"),
+        (BlobsUnavailable("out"), 1, "failed"), (OriginalArchived("cold", retry_after_s=60, restoring=True), 1, "partly"),
+        (None, 0, "failed"),
+    ],
+    ids=["archived", "out", "out half way", "archived half way", "no room"],
+)  # fmt: skip
+@pytest.mark.parametrize("world", ["embedded"])
+async def test_what_keeps_a_prior_from_being_hot_is_said(
+    booked: Booked, monkeypatch: pytest.MonkeyPatch, problem: ConsiliumError | None, kept: int, state: str
+) -> None:
+    async def warm(reader: ArchiveReader, place: Any) -> bool:
+        if problem is not None:
+            raise problem
+        return False
+
+    async def hot(reader: ArchiveReader, places: Any) -> set[str]:
+        return {place.key for place in places[:kept]}
+
+    monkeypatch.setattr(ArchiveReader, "warm", warm)
+    monkeypatch.setattr(ArchiveReader, "hot", hot)
+    async with booked.open():
+        await store(booked.client, *study_of("20200101"))
+        await booked.tell("c1", "requested")
+        [prior] = await booked.until("c1", lambda items: bool(items) and items[0]["problem"] is not None)
+        code = "hot-tier-full" if problem is None else problem.code
+        assert (prior["state"], prior["problem"], prior["hot_at"]) == (state, code, None)
+        assert (0 < prior["hot_bytes"] < prior["size_bytes"]) is bool(kept)
+
+
+async def test_only_who_may_read_studies_of_this_hospital_sees_priors(booked: Booked) -> None:
+    async with booked.open():
+        await store(booked.client, *study_of("20200101"))
+        await booked.tell("c1", "requested")
+        await booked.until("c1", all_hot)
+        path = f"/api/v1/imaging/studies/{booked.consultations['c1']['study_uid']}/priors"
+        for role in Role:
+            seen = await booked.client.get(path, headers=bearer(booked.platform, role))
+            assert seen.status_code == (200 if role in PERMISSIONS[Permission.STUDY_READ] else 403), role
+        nothing = {"items": [], "next_cursor": None, "consultation_id": None}
+        foreign = await booked.client.get(path, headers=bearer(booked.platform, Role.ADMIN, tenant="other"))
+        unknown = await booked.client.get("/api/v1/imaging/studies/1.2.3/priors")
+        assert (foreign.json(), unknown.json()) == (nothing, nothing), "one can't be told from the other"
+        del booked.client.headers["Authorization"]
+        assert (await booked.client.get(path)).status_code == 401
+
+
+async def test_a_consultation_that_is_booked_at_consult_makes_the_patients_priors_hot(
+    platform: Platform, tmp_path: Path
+) -> None:
+    """Both rooms are real here: what consult says and what imaging understands is one thing."""
+    room = Booked(platform, tmp_path / "hot")
+    async with open_consult(platform) as consult, room.open():
+        platform.services.register("consult", consult)
+        transport = httpx2.ASGITransport(consult, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://consult") as people:
+            await store(room.client, *study_of("20200101"), *study_of("20210101", PatientID="P2"))
+            operator = bearer(platform, Role.OPERATOR)
+            name = {"family": "Wang", "given": "Xiaodong", "ideographic": "王^小东"}
+            person = {"patient_id": "P1", "issuer": "H1", "name": name, "birth_date": "19600203", "sex": "M"}
+            patient = (await people.post("/api/v1/patients", json=person, headers=operator)).json()
+            asked = {"patient_id": patient["id"], "question": "Is it worse?"}
+            booked = (await people.post("/api/v1/consultations", json=asked, headers=operator)).json()
+            room.consultations[booked["id"]] = booked
+            items = await room.until(booked["id"], all_hot)
+            assert [(one["study_date"], one["reason"]["code"]) for one in items] == [("20200101", "newest")]
+
+
+async def test_an_older_event_does_not_undo_a_newer_choice(any_platform: Platform) -> None:
+    rows, now = Bookings(any_platform.database), any_platform.clock.now()
+    newer, older = (Booking(TENANT, "c1", "1.2", state, seq) for state, seq in (("accepted", 5), ("requested", 4)))
+    assert await rows.choose(newer, [], now)
+    assert not await rows.choose(older, [], now)
+    assert not await rows.choose(newer, [], now)
+    assert await rows.find(TENANT, "c1") == newer
+
+
+async def wait_for(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            found = condition()
+            if found is True or (not isinstance(found, bool) and await found):
+                return
+            await asyncio.sleep(0.02)
