@@ -126,6 +126,20 @@ def verify_audit(
     raise SystemExit(verify(tenant, data))
 
 
+@app.command(name="verify-receipt")
+def verify_receipt(
+    receipt: Annotated[Path, typer.Argument(help="A storage receipt: the JSON document, or its JWS alone.")],
+    keys_file: Annotated[
+        Path | None, typer.Option("--keys", help="Public keys (verify.json); default: those of the data folder.")
+    ] = None,
+    data: DataOption = None,
+) -> None:
+    """Check a storage receipt without any server; exit 0: genuine and all is kept, 3: genuine but something is not, 1: not genuine."""
+    from consilium.receipts import verify
+
+    raise SystemExit(verify(receipt, keys_file, data))
+
+
 @app.command()
 def doctor(data: DataOption = None) -> None:
     """Ask every dependency of this process's settings whether it answers."""

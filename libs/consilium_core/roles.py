@@ -51,6 +51,7 @@ class Permission(StrEnum):
     QUARANTINE_DECIDE = "quarantine.decide"  # propose and approve an identity, release, reject
     STORAGE_READ = "storage.read"
     HOLD_DECIDE = "hold.decide"  # place and release legal holds
+    RECEIPT_READ = "receipt.read"  # storage commitment: transactions, signed receipts, their printed pages
     SITE_READ = "site.read"
     SITE_MANAGE = "site.manage"
     SITE_WORK = "site.work"  # what an agent does for itself: poll, events, uploads
@@ -87,6 +88,7 @@ PERMISSIONS: dict[Permission, frozenset[Role]] = {
     Permission.QUARANTINE_DECIDE: frozenset({_R.OPERATOR, _R.QC, _R.ADMIN}),
     Permission.STORAGE_READ: frozenset({_R.QC, _R.ITSEC, _R.ADMIN}),
     Permission.HOLD_DECIDE: frozenset({_R.QC, _R.ADMIN}),
+    Permission.RECEIPT_READ: frozenset({_R.OPERATOR, _R.QC, _R.ITSEC, _R.ADMIN}),
     Permission.SITE_READ: frozenset({_R.OPERATOR, _R.SPECIALIST, _R.ITSEC, _R.ADMIN}),
     Permission.SITE_MANAGE: frozenset({_R.ITSEC, _R.ADMIN}),
     Permission.SITE_WORK: frozenset({_R.SITE}),

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,8 +23,8 @@ from consilium_core.clock import Clock, SystemClock
 from consilium_core.errors import Unauthenticated
 from consilium_core.ids import new_ulid
 from consilium_core.roles import Principal, PrincipalKind, Role
+from consilium_platform.statements import ALGORITHMS, sign_statement
 
-ALGORITHMS = ["Ed25519"]
 ISSUER = AUDIENCE = "consilium"
 MAX_TTL_S = 900.0
 KeyName = Literal["users", "services"]
@@ -75,6 +76,15 @@ class TokenSigner:
             "jti": new_ulid(),
         }
         return jwt.encode({"alg": "Ed25519", "kid": self._key.kid}, payload, self._key, algorithms=ALGORITHMS)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Return the key's id and its RFC 7638 thumbprint."""
+        return str(self._key.kid), self._key.thumbprint()
+
+    def state(self, kind: str, content: Mapping[str, Any]) -> str:
+        """Return ``content`` as a signed statement (``statements``); ``kind`` is its ``typ``, so it is never taken for a token."""
+        return sign_statement(self._key, kind, content)
 
 
 class TokenVerifier:

@@ -51,5 +51,5 @@ class IngestSettings(RoomSettings):
 
     @classmethod
     def nested_prefixes(cls) -> tuple[str, ...]:
-        """Leave the DIMSE door's settings alone (``dimse.settings``), and the store's care's (``storage.settings``)."""
-        return ("CONSILIUM_INGEST_DICOM_", "CONSILIUM_INGEST_STORAGE_")
+        """Leave alone the settings of the DIMSE door, of the store's care, and of storage commitment (``<room>.settings``)."""
+        return ("CONSILIUM_INGEST_DICOM_", "CONSILIUM_INGEST_STORAGE_", "CONSILIUM_INGEST_COMMITMENT_")
