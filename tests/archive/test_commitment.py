@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from consilium_archive.commitment import FailureReason, Reference, Verdict, judge, study_references
 from consilium_archive.copies import Copier
@@ -12,6 +13,7 @@ from consilium_archive.damage import mark_damage
 from consilium_archive.errors import InstanceHeld, NotArchived
 from consilium_archive.retention import Retainer, RetentionRule
 from consilium_archive.stages import Indexed, Received, original_key
+from consilium_archive.storage_tables import copy
 from consilium_archive.writer import WriterLimits, open_writer
 from consilium_core.clock import FakeClock
 from consilium_core.errors import Unavailable
@@ -25,7 +27,9 @@ from .conftest import Put
 MR = "1.2.840.10008.5.1.4.1.1.4"
 
 
-async def verdict_of(platform: Platform, stores: Stores, uid: str, sop_class: str = CT, tenant: str = "demo") -> Verdict:
+async def verdict_of(
+    platform: Platform, stores: Stores, uid: str, sop_class: str = CT, tenant: str = "demo"
+) -> Verdict:
     [verdict] = await judge(platform.database, stores, tenant, [Reference(sop_class, uid)])
     return verdict
 
@@ -69,10 +73,10 @@ async def test_what_the_first_place_has_not_whole_counts_only_where_the_second_h
     assert (found.why, found.failure_reason) == ("damaged", FailureReason.PROCESSING_FAILURE)
     assert found.first == ("missing" if harm == "lost" else "corrupt")
     assert stores.copy is not None
-    await any_platform.stores.first.put(key, ct_bytes := b"x" * one.size_bytes)
+    await any_platform.stores.first.put(key, whole := b"x" * one.size_bytes)
     copier = Copier(any_platform.database, stores.first, stores.copy, tmp_path, clock)
     await copier.feed()
-    await stores.copy.put(key, ct_bytes)
+    await stores.copy.put(key, whole)
     await any_platform.database.transact(lambda s: _copied(s, one))
     if harm != "marked":
         await stores.first.delete(key)
@@ -83,10 +87,6 @@ async def test_what_the_first_place_has_not_whole_counts_only_where_the_second_h
 
 
 def _copied(session: Any, one: Indexed) -> None:
-    from sqlalchemy import update
-
-    from consilium_archive.storage_tables import copy
-
     done = update(copy).where(copy.c.tenant_id == "demo", copy.c.sha256 == one.sha256).values(state="copied")
     assert session.execute(done).rowcount == 1
 
@@ -131,7 +131,9 @@ async def test_a_store_that_does_not_answer_decides_nothing(
         await verdict_of(any_platform, stores, one.sop_instance_uid)
 
 
-async def test_a_study_is_asked_for_by_all_its_instances_in_the_order_they_came(any_platform: Platform, put: Put) -> None:
+async def test_a_study_is_asked_for_by_all_its_instances_in_the_order_they_came(
+    any_platform: Platform, put: Put
+) -> None:
     first = await put()
     second = await put(StudyInstanceUID=first.study_uid)
     asked = await study_references(any_platform.database, "demo", first.study_uid)

@@ -82,6 +82,8 @@ async def open_service(
         await stack.enter_async_context(running_care(care, storage.poll_s))
         app.include_router(storage_router(StorageDesk(platform.database, platform.audit, platform.settings.copy_store)))
         rows = CommitmentRows(platform.database, platform.audit, platform.clock)
+        if platform.database.is_sqlite:
+            await rows.release_all()
         keeper = Keeper(rows, platform.stores, Delivery.of(dimse), commitment.give_up_h * 3600)
         await stack.enter_async_context(running_keeper(keeper, commitment.poll_s))
         signer = platform.services.signer
