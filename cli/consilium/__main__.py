@@ -98,9 +98,11 @@ def user(
 
 @app.command()
 def keys(
-    folder: Annotated[Path, typer.Argument(help="Where users.json, services.json and verify.json are written.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Where users.json, services.json, receipts.json and verify.json are written.")
+    ],
 ) -> None:
-    """Make the key files that a cluster's secret holds."""
+    """Make the key files that a cluster's secret holds; those that are there already stay."""
     from consilium_platform.tokens import ensure_embedded_keys
 
     ensure_embedded_keys(folder)

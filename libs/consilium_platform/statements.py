@@ -19,7 +19,7 @@ from consilium_core.errors import Invalid
 
 ALGORITHMS = ["Ed25519"]
 MAX_STATEMENT_BYTES = 16 << 20
-_SIGNER = "services"  # the key that may state something: the gateway's signs people's and sites' tokens only
+_SIGNER = "receipts"  # the key that may state something: the others sign tokens only
 
 
 class StatementRefused(Invalid):
@@ -47,6 +47,22 @@ def _sizes() -> jws.JWSRegistry:
 def canonical(content: Mapping[str, Any]) -> bytes:
     """Return JSON that is the same for the same content."""
     return json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+class StatementSigner:
+    """Signs statements with one private key, which signs nothing else."""
+
+    def __init__(self, key: OKPKey) -> None:
+        self._key = key
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Return the key's id and its RFC 7638 thumbprint."""
+        return str(self._key.kid), self._key.thumbprint()
+
+    def state(self, kind: str, content: Mapping[str, Any]) -> str:
+        """Return ``content`` as a signed statement of a kind."""
+        return sign_statement(self._key, kind, content)
 
 
 def sign_statement(key: OKPKey, kind: str, content: Mapping[str, Any]) -> str:

@@ -7,12 +7,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from joserfc.jwk import KeySet
+from joserfc.jwk import KeySet, OKPKey
 
 from consilium.receipts import verify
 from consilium_archive.receipt import RECEIPT, verify_receipt
@@ -25,7 +26,7 @@ from consilium_ingest.commitment.transactions import COMMENTS
 from consilium_ingest.commitment.words import LABELS, PLACES, WHY
 from consilium_platform.blobs import BlobsUnavailable
 from consilium_platform.platform import Platform
-from consilium_platform.statements import StatementRefused
+from consilium_platform.statements import StatementRefused, StatementSigner
 from consilium_testkit.archive_rooms import Door, archive_door, door_client
 from consilium_testkit.instances import CT, ct_instance, uids_of
 from consilium_testkit.platforms import bearer
@@ -189,13 +190,17 @@ async def test_a_changed_or_foreign_receipt_is_refused(any_platform: Platform, c
     forged = json.loads(json.dumps(document))
     forged["receipt"]["instances"][0]["sha256"] = "0" * 64
     head, body, mark = document["jws"].split(".")
-    users = any_platform.user_signer
-    assert users is not None
-    others = any_platform.services.signer
-    assert others is not None
+    receipts = any_platform.receipt_signer
+    assert receipts is not None
+    folder = any_platform.settings.data_dir / "keys"
+    users, services = (
+        StatementSigner(OKPKey.import_key(json.loads((folder / f"{name}.json").read_text())))
+        for name in ("users", "services")
+    )
     for bad in (
         json.dumps(forged), f"{head}.{body[:-2]}AA.{mark}", "{}", "", document["jws"][:-9],
-        users.state(RECEIPT, document["receipt"]), others.state("other+jws", document["receipt"]),
+        users.state(RECEIPT, document["receipt"]), services.state(RECEIPT, document["receipt"]),
+        receipts.state("other+jws", document["receipt"]),
     ):  # fmt: skip
         with pytest.raises(StatementRefused):
             verify_receipt(bad, keys)
@@ -268,16 +273,12 @@ async def test_transactions_are_listed_newest_first_by_pages(
 
 
 async def test_without_a_key_there_is_no_receipt_but_the_commitment_stands(any_platform: Platform) -> None:
-    services = any_platform.services
-    signer, services.signer = services.signer, None
-    try:
-        async with archive_door(any_platform) as door, door_client(door, bearer(any_platform, Role.ADMIN)) as client:
-            study, sop, _ = await stored(client)
-            assert named((await commit(client, new_uid(), (CT, sop))).json(), "00081199") == [sop]
-            refused = await client.get(f"{RECEIPTS}/studies/{study}/receipt")
-            assert (refused.status_code, refused.json()["code"]) == (503, "receipt-key-missing")
-    finally:
-        services.signer = signer
+    keyless = replace(any_platform, receipt_signer=None)
+    async with archive_door(keyless) as door, door_client(door, bearer(any_platform, Role.ADMIN)) as client:
+        study, sop, _ = await stored(client)
+        assert named((await commit(client, new_uid(), (CT, sop))).json(), "00081199") == [sop]
+        refused = await client.get(f"{RECEIPTS}/studies/{study}/receipt")
+        assert (refused.status_code, refused.json()["code"]) == (503, "receipt-key-missing")
 
 
 async def test_the_command_verifies_a_receipt_with_the_public_keys_alone(

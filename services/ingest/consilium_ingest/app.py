@@ -86,7 +86,7 @@ async def open_service(
             await rows.release_all()
         keeper = Keeper(rows, platform.stores, Delivery.of(dimse), commitment.give_up_h * 3600)
         await stack.enter_async_context(running_keeper(keeper, commitment.poll_s))
-        signer = platform.services.signer
+        signer = platform.receipt_signer
         commitments = CommitmentDesk(rows, keeper, platform.stores, platform.audit, signer, commitment.answer_s)
         app.include_router(commitment_router(commitments))
         app.include_router(receipt_router(commitments))

@@ -17,7 +17,7 @@ from consilium_ingest.commitment.rows import CommitmentRows
 from consilium_ingest.commitment.transactions import Ask, Requester, Transaction
 from consilium_platform.audit import AuditLog, AuditRecord
 from consilium_platform.blobs import Stores
-from consilium_platform.tokens import TokenSigner
+from consilium_platform.statements import StatementSigner
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class CommitmentDesk:
     keeper: Keeper
     stores: Stores
     audit: AuditLog
-    signer: TokenSigner | None
+    signer: StatementSigner | None
     answer_s: float
 
     async def ask(self, who: Principal, ask: Ask) -> Transaction:
@@ -74,7 +74,7 @@ class CommitmentDesk:
 
     async def _signed(self, who: Principal, content: dict[str, Any], subject: str) -> Signed:
         if self.signer is None:
-            raise ReceiptKeyMissing("Receipts can't be signed here: CONSILIUM_PLATFORM_SERVICE_KEY_FILE is not set.")
+            raise ReceiptKeyMissing("Receipts can't be signed here: CONSILIUM_PLATFORM_RECEIPT_KEY_FILE is not set.")
         studies = [one["study_uid"] for one in content["instances"] if one["study_uid"]]
         facts = await study_facts(self.rows.database, who.tenant, studies)
         jws = await asyncio.to_thread(self.signer.state, RECEIPT, content)
