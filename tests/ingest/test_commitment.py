@@ -220,7 +220,10 @@ async def test_a_studys_receipt_says_how_it_is_now(any_platform: Platform, clien
 
 @pytest.mark.parametrize(
     ("language", "good", "bad"),
-    [("zh-CN", "全部 1 个对象", "有 1 个对象未归档"), ("en", "All 1 objects", "1 objects are NOT")],
+    [
+        ("zh-CN", "以下 1 个对象全部", "2 个对象中有 1 个未归档"),
+        ("en", "Safely archived: 1 of 1", "NOT archived: 1 of 2"),
+    ],
 )
 async def test_a_page_is_read_by_people_and_prints_what_the_receipt_says(
     client: httpx2.AsyncClient, language: str, good: str, bad: str

@@ -68,6 +68,7 @@ export type ShownCode =
   | 'not-archived'
   | 'not-a-picture'
   | 'query-invalid'
+  | 'receipt-key-missing'
   | 'render-busy'
   | 'hold-not-found'
   | 'hold-released'
@@ -77,6 +78,10 @@ export type ShownCode =
   | 'original-unreadable'
   | 'quarantine-refused'
   | 'removal-under-way'
+  | 'statement-refused'
+  | 'study-too-large'
+  | 'transaction-not-found'
+  | 'transaction-undecided'
   | 'video-has-no-frames'
   | 'video-unplayable'
   | 'videos-full';

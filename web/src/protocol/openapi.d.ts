@@ -376,6 +376,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/ingest/storage/studies/{study_uid}/receipt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Of Study */
+        get: operations["ingest_of_study_api_v1_ingest_storage_studies__study_uid__receipt_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ingest/storage/studies/{study_uid}/receipt/page": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Study Page */
+        get: operations["ingest_study_page_api_v1_ingest_storage_studies__study_uid__receipt_page_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/ingest/storage/tombstones": {
         parameters: {
             query?: never;
@@ -385,6 +419,57 @@ export interface paths {
         };
         /** Stones */
         get: operations["ingest_stones_api_v1_ingest_storage_tombstones_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ingest/storage/transactions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Transactions */
+        get: operations["ingest_transactions_api_v1_ingest_storage_transactions_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ingest/storage/transactions/{transaction_uid}/receipt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Of Transaction */
+        get: operations["ingest_of_transaction_api_v1_ingest_storage_transactions__transaction_uid__receipt_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ingest/storage/transactions/{transaction_uid}/receipt/page": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Transaction Page */
+        get: operations["ingest_transaction_page_api_v1_ingest_storage_transactions__transaction_uid__receipt_page_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -874,6 +959,24 @@ export interface paths {
         get: operations["gateway_users_api_v1_users_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicomweb/commitment-requests/{transaction_uid}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Check */
+        get: operations["ingest_check_dicomweb_commitment_requests__transaction_uid__get"];
+        put?: never;
+        /** Commit */
+        post: operations["ingest_commit_dicomweb_commitment_requests__transaction_uid__post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2806,6 +2909,18 @@ export interface components {
             reason: string;
         };
         /**
+         * ReceiptDocument
+         * @description A receipt as it is kept: what was signed, readable, and its compact JWS (RFC 7515). ``consilium verify-receipt`` checks both.
+         */
+        ReceiptDocument: {
+            /** Jws */
+            jws: string;
+            /** Receipt */
+            receipt: {
+                [key: string]: unknown;
+            };
+        };
+        /**
          * ReleasedOut
          * @description Where a released object now is, and the entry as it ended.
          */
@@ -3440,6 +3555,59 @@ export interface components {
             state: "waiting" | "live" | "stalled" | "ended";
             /** Width */
             width?: number | null;
+        };
+        /**
+         * TransactionOut
+         * @description One transaction: who asked, what came of it, and whether the report arrived (DIMSE).
+         */
+        TransactionOut: {
+            /** Address */
+            address: string;
+            /** Attempts */
+            attempts: number;
+            /** Committed */
+            committed: number;
+            /** Decided At */
+            decided_at: string | null;
+            /** Duplicate */
+            duplicate: boolean;
+            /** Id */
+            id: string;
+            /** Instances */
+            instances: number;
+            /**
+             * Origin
+             * @enum {string}
+             */
+            origin: "dimse" | "dicomweb";
+            /** Problem */
+            problem: string;
+            /** Reported At */
+            reported_at: string | null;
+            /**
+             * Requested At
+             * Format: date-time
+             */
+            requested_at: string;
+            /** Requested By */
+            requested_by: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "received" | "waiting" | "done" | "given-up";
+            /** Transaction Uid */
+            transaction_uid: string;
+        };
+        /**
+         * TransactionPage
+         * @description Transactions, newest first.
+         */
+        TransactionPage: {
+            /** Items */
+            items: components["schemas"]["TransactionOut"][];
+            /** Next Cursor */
+            next_cursor: string | null;
         };
         /**
          * UserReply
@@ -4285,6 +4453,70 @@ export interface operations {
             };
         };
     };
+    ingest_of_study_api_v1_ingest_storage_studies__study_uid__receipt_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study_uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReceiptDocument"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_study_page_api_v1_ingest_storage_studies__study_uid__receipt_page_get: {
+        parameters: {
+            query?: {
+                language?: "zh-CN" | "en";
+            };
+            header?: never;
+            path: {
+                study_uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     ingest_stones_api_v1_ingest_storage_tombstones_get: {
         parameters: {
             query?: {
@@ -4305,6 +4537,103 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TombstonePage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_transactions_api_v1_ingest_storage_transactions_get: {
+        parameters: {
+            query?: {
+                state?: ("received" | "waiting" | "done" | "given-up") | "";
+                cursor?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TransactionPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_of_transaction_api_v1_ingest_storage_transactions__transaction_uid__receipt_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                transaction_uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReceiptDocument"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_transaction_page_api_v1_ingest_storage_transactions__transaction_uid__receipt_page_get: {
+        parameters: {
+            query?: {
+                language?: "zh-CN" | "en";
+            };
+            header?: never;
+            path: {
+                transaction_uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
                 };
             };
             /** @description Validation Error */
@@ -5359,6 +5688,68 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["UsersReply"];
+                };
+            };
+        };
+    };
+    ingest_check_dicomweb_commitment_requests__transaction_uid__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                transaction_uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_commit_dicomweb_commitment_requests__transaction_uid__post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                transaction_uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };

@@ -59,6 +59,7 @@ def receipt_router(desk: CommitmentDesk) -> APIRouter:
         who: Principal = Depends(reader),
     ) -> TransactionPage:
         items, following = await desk.rows.page(who.tenant, state, cursor, limit)
+        await desk.audit.act(who, "transaction.view", detail=f"{len(items)} transactions")
         response.headers["Cache-Control"] = "no-store"
         return TransactionPage(items=[transaction_out(one) for one in items], next_cursor=following)
 

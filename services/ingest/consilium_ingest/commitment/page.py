@@ -35,7 +35,7 @@ def receipt_page(
     """Return the page; ``key`` is (key id, RFC 7638 thumbprint)."""
     words = LABELS[language]
     missing, committed = content["not_committed"], content["committed"]
-    verdict = words["some" if missing else "all"].format(missing=missing, committed=committed)
+    verdict = words["some" if missing else "all"].format(missing=missing, total=missing + committed)
     asked, subject = content["requested_by"], content["subject"]
     name = "transaction" if "transaction_uid" in subject else "study"
     who = " ".join(part for part in (asked["name"], f"({asked['role']})", asked["origin"], asked["address"]) if part)
@@ -54,6 +54,7 @@ def receipt_page(
         f'<!doctype html><html lang="{language}"><head><meta charset="utf-8"><title>{words["title"]}</title>'
         f"<style>{_STYLE}</style></head><body><h1>{words['title']}</h1>"
         f'<p class="verdict {"bad" if missing else "good"}">{escape(verdict)}</p>'
+        f"<p>{words['count'] if name == 'study' else ''}</p>"
         f"{_facts(facts)}{_studies(studies, words)}{_instances(content['instances'], language)}"
         f"<h2>{words['signature']}</h2>{_facts(signature)}"
         f"<footer><p>{words['check']} {words['utc']}</p></footer></body></html>"

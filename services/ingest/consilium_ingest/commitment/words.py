@@ -9,8 +9,8 @@ Language = Literal["zh-CN", "en"]
 LABELS: dict[Language, dict[str, str]] = {
     "zh-CN": {
         "title": "影像存储回执",
-        "all": "全部 {committed} 个对象已安全归档，发送方可以删除本地副本。",
-        "some": "有 {missing} 个对象未归档，不得删除其本地副本（已归档 {committed} 个）。",
+        "all": "以下 {total} 个对象全部已安全归档。仅限这些对象，发送方可以删除本地副本。",
+        "some": "{total} 个对象中有 {missing} 个未归档，不得删除其本地副本。",
         "transaction": "事务 UID",
         "study": "检查 UID",
         "asked_by": "申请方",
@@ -33,12 +33,13 @@ LABELS: dict[Language, dict[str, str]] = {
         "thumbprint": "密钥指纹",
         "digest": "签名文件 SHA-256",
         "check": "核验：保存回执文件后运行 consilium verify-receipt 文件名。本页为其打印件，以签名文件为准。",
+        "count": "归档方无法得知从未发送的对象：请与设备上的图像数核对。",
         "utc": "时间均为协调世界时 (UTC)。",
     },
     "en": {
         "title": "Receipt of stored images",
-        "all": "All {committed} objects are safely archived. The sender may delete its own copies.",
-        "some": "{missing} objects are NOT archived: do not delete the sender's copies of them ({committed} are archived).",
+        "all": "Safely archived: {total} of {total} objects. The sender may delete its copies of these, and of no others.",
+        "some": "NOT archived: {missing} of {total} objects. Do not delete the sender's copies of them.",
         "transaction": "Transaction UID",
         "study": "Study Instance UID",
         "asked_by": "Asked by",
@@ -61,6 +62,7 @@ LABELS: dict[Language, dict[str, str]] = {
         "thumbprint": "Key thumbprint",
         "digest": "SHA-256 of the signed text",
         "check": "To check it: save the receipt as a file and run consilium verify-receipt FILE. This page is a print; the signed file counts.",
+        "count": "The archive can't know what was never sent: compare the number of objects with the device's.",
         "utc": "All times are UTC.",
     },
 }
