@@ -109,7 +109,12 @@ async def judge(database: Database, stores: Stores, tenant: str, references: Seq
         group = references[at : at + _TOGETHER]
         known = await database.query(partial(_look_up, tenant=tenant, group=group))
         looks = asyncio.Semaphore(_LOOKS_AT_ONCE)
-        verdicts += await asyncio.gather(*(_settled(stores, tenant, one, looks) for one in known))
+        for settled in await asyncio.gather(
+            *(_settled(stores, tenant, one, looks) for one in known), return_exceptions=True
+        ):
+            if isinstance(settled, BaseException):
+                raise settled
+            verdicts.append(settled)
     return verdicts
 
 

@@ -96,7 +96,7 @@ async def test_a_report_that_nobody_takes_is_tried_with_growing_pauses_and_then_
     [entry] = await any_platform.audit.search("demo", action="commitment.report")
     assert (entry["outcome"], entry["subject"]) == ("failure", uid)
     page, _ = await bench.rows.page("demo", State.GIVEN_UP.value, "", 10)
-    assert [one.ask.transaction_uid for one in page] == [uid]
+    assert [one.transaction_uid for one in page] == [uid]
     bench.remote.problem = ""
     again = await bench.rows.keep(CT1, kept.ask, 0)  # the peer asks again: the same verdicts go out anew
     assert (again.state, again.attempts, again.verdicts) == (State.WAITING, 0, known.verdicts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Annotated, Literal
 
@@ -15,7 +16,7 @@ from consilium_ingest.commitment.desk import CommitmentDesk, Signed
 from consilium_ingest.commitment.errors import CommitmentInvalid, CommitmentTooLarge, ReceiptKeyMissing
 from consilium_ingest.commitment.page import HEADERS, receipt_page
 from consilium_ingest.commitment.transactions import MAX_REQUEST_BYTES, Ask, Transaction, ask_of, result_of
-from consilium_ingest.commitment.wire import ReceiptDocument, StateName, TransactionPage, transaction_out
+from consilium_ingest.commitment.wire import ReceiptDocument, StateName, TransactionOut, TransactionPage
 from consilium_ingest.commitment.words import Language
 from consilium_ingest.errors import AnswerNotAcceptable, MediaTypeUnsupported, UidInvalid
 from consilium_ingest.multipart import DICOM_JSON, media_type
@@ -61,7 +62,7 @@ def receipt_router(desk: CommitmentDesk) -> APIRouter:
         items, following = await desk.rows.page(who.tenant, state, cursor, limit)
         await desk.audit.act(who, "transaction.view", detail=f"{len(items)} transactions")
         response.headers["Cache-Control"] = "no-store"
-        return TransactionPage(items=[transaction_out(one) for one in items], next_cursor=following)
+        return TransactionPage(items=[TransactionOut.model_validate(one) for one in items], next_cursor=following)
 
     @router.get("/transactions/{transaction_uid}/receipt")
     async def of_transaction(
@@ -113,6 +114,10 @@ async def _asked(request: Request, transaction_uid: str) -> Ask:
         body += data
         if len(body) > MAX_REQUEST_BYTES:
             raise CommitmentTooLarge(f"A request has at most {MAX_REQUEST_BYTES} bytes: send several transactions.")
+    return await asyncio.to_thread(_read, body, transaction_uid)
+
+
+def _read(body: bytearray, transaction_uid: str) -> Ask:
     found = parse_metadata(body)
     if len(found) != 1:
         raise CommitmentInvalid("The body is one DICOM JSON object.")

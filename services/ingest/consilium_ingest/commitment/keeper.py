@@ -78,7 +78,11 @@ class Keeper:
     async def turn(self) -> int:
         """Work once on what is due; return on how many transactions."""
         claimed = await self.rows.claim(LEASE_S, _AT_ONCE)
-        await asyncio.gather(*(self._work(one) for one in claimed))
+        for ended in await asyncio.gather(*(self._work(one) for one in claimed), return_exceptions=True):
+            if isinstance(ended, ConsiliumError):  # the database is away: the lease ends by itself
+                log.warning("commitment_keeper_waits", code=ended.code)
+            elif isinstance(ended, BaseException):
+                log.error("commitment_keeper_failed", error=type(ended).__name__, exc_info=ended)
         return len(claimed)
 
     async def _work(self, known: Transaction) -> None:

@@ -21,7 +21,7 @@ from consilium_archive.commitment_table import commitment
 from consilium_core.clock import Clock
 from consilium_core.ids import new_ulid
 from consilium_ingest.commitment.errors import TransactionInUse, TransactionNotFound
-from consilium_ingest.commitment.transactions import Ask, Requester, State, Transaction
+from consilium_ingest.commitment.transactions import Ask, Requester, State, Summary, Transaction
 from consilium_platform.audit import AuditLog, AuditRecord
 from consilium_platform.sql import Database
 
@@ -85,16 +85,16 @@ class CommitmentRows:
             raise TransactionNotFound("There is no such storage commitment request.")
         return transaction_of(row)
 
-    async def page(self, tenant: str, state: str, cursor: str, limit: int) -> tuple[list[Transaction], str | None]:
-        """Return transactions newest first, of one state or (empty) of all, and the cursor of the next page."""
-        asked = select(commitment).where(commitment.c.tenant_id == tenant)
+    async def page(self, tenant: str, state: str, cursor: str, limit: int) -> tuple[list[Summary], str | None]:
+        """Return transactions newest first, of one state or (empty) of all, and the cursor of the next page; their lists are not read."""
+        asked = select(*(commitment.c[name] for name in _LISTED)).where(commitment.c.tenant_id == tenant)
         if state:
             asked = asked.where(commitment.c.state == state)
         if cursor:
             asked = asked.where(commitment.c.id < cursor)
         asked = asked.order_by(commitment.c.id.desc()).limit(limit + 1)
         rows = await self.database.query(lambda session: session.execute(asked).all())
-        return [transaction_of(row) for row in rows[:limit]], rows[limit - 1].id if len(rows) > limit else None
+        return [_summary(row) for row in rows[:limit]], rows[limit - 1].id if len(rows) > limit else None
 
     async def claim(self, lease_s: float, limit: int) -> list[Transaction]:
         """Take up to ``limit`` transactions whose time has come; nobody else has them for ``lease_s`` seconds."""
@@ -113,7 +113,7 @@ class CommitmentRows:
         after = State.WAITING if known.requester.origin == "dimse" else State.DONE
         values = {
             "verdicts": json.dumps([verdict.wire() for verdict in verdicts]), "decided_at": self.clock.now(),
-            "state": after.value, "problem": "",
+            "committed": sum(verdict.committed for verdict in verdicts), "state": after.value, "problem": "",
         }  # fmt: skip
         undecided = (commitment.c.id == known.id, commitment.c.verdicts.is_(None))
         changed = session.execute(update(commitment).where(*undecided).values(**values))
@@ -169,6 +169,7 @@ def _new(
         "id": row_id, "tenant_id": requester.tenant, "transaction_uid": ask.transaction_uid, "digest": digest,
         "duplicate": duplicate, "origin": requester.origin, "requested_by": requester.name, "role": requester.role,
         "address": requester.address, "called": requester.called, "requested_at": now,
+        "instances": len(ask.references), "committed": 0 if duplicate else None,
         "asked": json.dumps([[one.sop_class_uid, one.sop_instance_uid] for one in ask.references]),
         "verdicts": json.dumps(verdicts) if verdicts is not None else None, "decided_at": now if duplicate else None,
         "state": (State.WAITING if duplicate else State.RECEIVED).value, "attempts": 0, "try_at": try_at, "problem": "",
@@ -191,6 +192,18 @@ def _claim(session: Session, now: datetime, lease_s: float, limit: int) -> list[
         if isinstance(changed, CursorResult) and changed.rowcount:
             claimed.append(transaction_of(session.execute(select(commitment).where(commitment.c.id == row.id)).one()))
     return claimed
+
+
+_LISTED = (
+    "id", "transaction_uid", "origin", "requested_by", "address", "requested_at", "decided_at", "state", "duplicate",
+    "instances", "committed", "attempts", "problem", "reported_at",
+)  # fmt: skip
+
+
+def _summary(row: Any) -> Summary:
+    facts = {name: getattr(row, name) for name in _LISTED}
+    times = ("requested_at", "decided_at", "reported_at")
+    return Summary(**facts | {name: _utc(facts[name]) if facts[name] else None for name in times})
 
 
 def transaction_of(row: Any) -> Transaction:

@@ -86,6 +86,26 @@ class Transaction:
         return receipt_of(who.tenant, subject, asked, iso(decided_at), verdicts)
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A transaction without its instances, for lists; ``committed`` is None until it is decided."""
+
+    id: str
+    transaction_uid: str
+    origin: str
+    requested_by: str
+    address: str
+    requested_at: datetime
+    decided_at: datetime | None
+    state: str
+    duplicate: bool
+    instances: int
+    committed: int | None
+    attempts: int
+    problem: str
+    reported_at: datetime | None
+
+
 _REFERENCED, _FAILED, _TRANSACTION = "00081199", "00081198", "00081195"
 _CLASS, _INSTANCE, _REASON, _COMMENT = "00081150", "00081155", "00081197", "00000902"
 

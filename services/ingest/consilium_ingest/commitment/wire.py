@@ -5,9 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel
-
-from consilium_ingest.commitment.transactions import Transaction
+from pydantic import BaseModel, ConfigDict
 
 StateName = Literal["received", "waiting", "done", "given-up"]
 
@@ -22,6 +20,8 @@ class ReceiptDocument(BaseModel):
 class TransactionOut(BaseModel):
     """One transaction: who asked, what came of it, and whether the report arrived (DIMSE)."""
 
+    model_config = ConfigDict(from_attributes=True)
+
     id: str
     transaction_uid: str
     origin: Literal["dimse", "dicomweb"]
@@ -32,7 +32,7 @@ class TransactionOut(BaseModel):
     state: StateName
     duplicate: bool
     instances: int
-    committed: int
+    committed: int | None
     attempts: int
     problem: str
     reported_at: datetime | None
@@ -43,16 +43,3 @@ class TransactionPage(BaseModel):
 
     items: list[TransactionOut]
     next_cursor: str | None
-
-
-def transaction_out(one: Transaction) -> TransactionOut:
-    """Return a transaction as JSON."""
-    return TransactionOut.model_validate(
-        {
-            "id": one.id, "transaction_uid": one.ask.transaction_uid, "origin": one.requester.origin,
-            "requested_by": one.requester.name, "address": one.requester.address, "requested_at": one.requested_at,
-            "decided_at": one.decided_at, "state": one.state.value, "duplicate": one.duplicate,
-            "instances": len(one.ask.references), "committed": sum(v.committed for v in one.verdicts or ()),
-            "attempts": one.attempts, "problem": one.problem, "reported_at": one.reported_at,
-        }
-    )  # fmt: skip
