@@ -19,6 +19,7 @@ const PERMISSIONS = {
   'report.draft': ['operator', 'specialist'],
   'report.review': ['specialist', 'reviewer'],
   'report.sign': ['reviewer'],
+  'receipt.read': ['operator', 'qc', 'itsec', 'admin'],
   'site.read': ['operator', 'specialist', 'itsec', 'admin'],
   'site.manage': ['itsec', 'admin'],
   'audit.read': ['itsec', 'admin'],
