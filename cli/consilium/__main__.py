@@ -23,7 +23,10 @@ DataOption = Annotated[
 DicomPortOption = Annotated[
     int | None,
     typer.Option(
-        "--dicom-port", min=1, max=65535, help="Port for DICOM C-STORE and C-ECHO (ingest); default: none is opened."
+        "--dicom-port",
+        min=1,
+        max=65535,
+        help="Port for DICOM C-STORE, C-ECHO and storage commitment (ingest); default: none is opened.",
     ),
 ]
 

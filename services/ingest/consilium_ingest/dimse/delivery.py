@@ -61,7 +61,7 @@ class Delivery:
             async with _connected(remote) as peer:
                 accepted, largest = await peer.associate(who.called, remote.title, self.answer_s)
                 status = await peer.report(transaction, accepted, largest, self.answer_s)
-                await peer.release()
+                await peer.release(min(_RELEASE_S, self.answer_s))
         except TimeoutError as problem:
             raise ReportFailed("The peer does not answer.", "timeout") from problem
         except (OSError, asyncio.IncompleteReadError) as problem:
@@ -164,12 +164,12 @@ class _Peer:
             raise ProtocolViolation("A PDU of unknown type.") from None
         return kind, await self._reader.readexactly(length)
 
-    async def release(self) -> None:
+    async def release(self, limit_s: float) -> None:
         """Release; the report is confirmed already, so a peer that just goes away is fine."""
         self.released = True
         try:
-            kind, _ = await self._ask(encode(Pdu.RELEASE_RQ, bytes(4)), _RELEASE_S)
+            kind, _ = await self._ask(encode(Pdu.RELEASE_RQ, bytes(4)), limit_s)
             if kind is Pdu.RELEASE_RQ:  # both at once: the requestor answers first (PS3.8 9.2, AR-8, AR-9)
-                await self._ask(RELEASE_REPLY, _RELEASE_S)
+                await self._ask(RELEASE_REPLY, limit_s)
         except (OSError, TimeoutError, asyncio.IncompleteReadError, ProtocolViolation):
             return
