@@ -3566,7 +3566,7 @@ export interface components {
             /** Attempts */
             attempts: number;
             /** Committed */
-            committed: number;
+            committed: number | null;
             /** Decided At */
             decided_at: string | null;
             /** Duplicate */
