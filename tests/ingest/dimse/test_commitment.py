@@ -7,7 +7,7 @@ import json
 import queue
 import struct
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -320,19 +320,31 @@ async def test_orthanc_asks_and_understands_the_report(platform: Platform, tmp_p
             "DicomModalities": {"here": ["CONSILIUM", "127.0.0.1", server_of(door).port]},
         }  # fmt: skip
         (tmp_path / "orthanc.json").write_text(json.dumps(settings))
-        with process([program, str(tmp_path / "orthanc.json")], tmp_path / "orthanc.log"):
-            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{http}", timeout=30) as orthanc:
-                await until_answers(orthanc)
-                asked = await orthanc.post(
-                    "/modalities/here/storage-commitment", json={"DicomInstances": [[CT, sop], [CT, unknown]]}
-                )
-                assert asked.status_code == 200, asked.text
-                path = asked.json()["Path"]
-                async with asyncio.timeout(30):
-                    while (said := (await orthanc.get(path)).json())["Status"] == "Pending":
-                        await asyncio.sleep(0.05)
+        async with (
+            _apart(process([program, str(tmp_path / "orthanc.json")], tmp_path / "orthanc.log")),
+            httpx2.AsyncClient(base_url=f"http://127.0.0.1:{http}", timeout=30) as orthanc,
+        ):
+            await until_answers(orthanc)
+            asked = await orthanc.post(
+                "/modalities/here/storage-commitment", json={"DicomInstances": [[CT, sop], [CT, unknown]]}
+            )
+            assert asked.status_code == 200, asked.text
+            path = asked.json()["Path"]
+            async with asyncio.timeout(30):
+                while (said := (await orthanc.get(path)).json())["Status"] == "Pending":
+                    await asyncio.sleep(0.05)
         assert [one["SOPInstanceUID"] for one in said["Success"]] == [sop]
         assert [(one["SOPInstanceUID"], one["FailureReason"]) for one in said["Failures"]] == [(unknown, 0x0112)]
+
+
+@asynccontextmanager
+async def _apart(server: AbstractContextManager[Any]) -> AsyncIterator[None]:
+    """Run a server whose end must not block the loop: it releases its associations with us first."""
+    await asyncio.to_thread(server.__enter__)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(server.__exit__, None, None, None)
 
 
 async def until_answers(client: httpx2.AsyncClient) -> None:
