@@ -374,6 +374,9 @@ async def test_pages_go_newest_first_and_end(client: httpx2.AsyncClient) -> None
         cursor = page["next_cursor"]
     assert len(seen) == 5
     assert seen == sorted(seen, reverse=True)
+    study = (await look(client, seen[2]))["study_uid"]
+    alone = (await client.get(BASE, params={"study_uid": study})).json()
+    assert [one["id"] for one in alone["items"]] == [seen[2]], "of one study"
 
 
 CALLS = [

@@ -16,6 +16,8 @@ PAGES = (
     "/studies/1.2.3",
     "/sites",
     "/audit",
+    "/quarantine",
+    "/quarantine/01JH0000000000000000000090",
     "/nowhere",
 )
 DRAFT = "/reports/01J9T1"
@@ -126,3 +128,28 @@ async def test_a_study_that_is_not_archived_yet_is_not_offered(browser: Browser,
     await page.goto("/consultations/01J9C1")
     await expect(page.get_by_text("No picture of this examination is in the archive yet.")).to_be_visible()
     await expect(page.get_by_role("link", name="Open the study")).to_have_count(0)
+
+
+async def test_an_identity_is_corrected_for_a_whole_study_by_one_and_approved_by_another(
+    browser: Browser, mock: str
+) -> None:
+    first = await signed_in(browser, mock, "operator")
+    await first.goto("/quarantine")
+    await first.get_by_test_id("held-list").get_by_role("link").first.click()
+    await first.get_by_role("button", name="Correct the identity").click()
+    await first.get_by_label("Birth date").fill("19580311")
+    await first.get_by_label("Reason").fill("Typed day and month the wrong way round")
+    await first.get_by_label("Do the same with the 11 other held objects").check()
+    await first.get_by_role("button", name="Propose", exact=True).click()
+    await expect(first.get_by_text("12 objects done")).to_be_visible()
+    await expect(first.get_by_role("button", name="Approve and release")).to_be_disabled()
+    second = await signed_in(browser, mock, "qc")
+    await second.goto(first.url)
+    await second.get_by_role("button", name="Approve and release").click()
+    await second.get_by_label("Reason").fill("Identity card seen")
+    await second.get_by_label("Do the same with the 11 other held objects").check()
+    await second.locator("dialog").get_by_role("button", name="Approve and release").click()
+    await expect(second.get_by_text("12 objects done")).to_be_visible()
+    await expect(second.get_by_text("Identity card seen")).to_be_visible()
+    await second.goto("/quarantine")
+    await expect(second.get_by_test_id("held-list").get_by_role("link")).to_have_count(1)

@@ -17,6 +17,7 @@ const RoomPage = lazyPage<{ id: string }>(() => import('@/features/room/RoomPage
 const ViewerPage = lazyPage<{ reference: string }>(() => import('@/features/viewer/ViewerPage'));
 const ReportPage = lazyPage<{ id: string }>(() => import('@/features/report/ReportPage'));
 const SitesPage = lazyPage(() => import('@/features/sites/SitesPage'));
+const QuarantinePage = lazyPage<{ id?: string | undefined }>(() => import('@/features/quarantine/QuarantinePage'));
 const AuditPage = lazyPage(() => import('@/features/audit/AuditPage'));
 
 function Lost() {
@@ -49,6 +50,7 @@ function Pages() {
       </Route>
       <Route path="/reports/:id">{({ id }) => <ReportPage key={id} id={id} />}</Route>
       <Route path="/sites">{() => <SitesPage />}</Route>
+      <Route path="/quarantine/:id?">{({ id }) => <QuarantinePage key={id} id={id} />}</Route>
       <Route path="/audit">{() => <AuditPage />}</Route>
       <Route>{() => <Lost />}</Route>
     </Switch>

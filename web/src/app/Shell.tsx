@@ -22,6 +22,7 @@ interface Place {
 
 function places(): Place[] {
   const list: Place[] = [{ href: '/', icon: 'home', label: 'nav.home' }];
+  if (may('quarantine.read')) list.push({ href: '/quarantine', icon: 'warn', label: 'nav.quarantine' });
   if (may('site.read')) list.push({ href: '/sites', icon: 'sites', label: 'nav.sites' });
   if (may('audit.read')) list.push({ href: '/audit', icon: 'audit', label: 'nav.audit' });
   return list;

@@ -2,6 +2,7 @@
 import { useEffect, useRef } from 'react';
 import { t } from '@/lib/i18n/app';
 import { Button } from './base';
+import './more.css';
 
 export function MoreRows({ more, busy }: { more: () => void; busy: boolean }) {
   const end = useRef<HTMLDivElement>(null);

@@ -4,6 +4,7 @@ import type { MessageKey } from '@/lib/i18n/en';
 import { distance, howLong } from '@/lib/when';
 import type { ReportState, RoomState, Urgency } from '@/protocol/types';
 import { Chip, type Tone } from './base';
+import './work.css';
 
 const CONSULTATION = {
   draft: ['neutral', 'consultation.state.draft'],

@@ -20,6 +20,8 @@ const PERMISSIONS = {
   'report.review': ['specialist', 'reviewer'],
   'report.sign': ['reviewer'],
   'receipt.read': ['operator', 'qc', 'itsec', 'admin'],
+  'quarantine.read': ['operator', 'reviewer', 'qc', 'admin'],
+  'quarantine.decide': ['operator', 'qc', 'admin'],
   'site.read': ['operator', 'specialist', 'itsec', 'admin'],
   'site.manage': ['itsec', 'admin'],
   'audit.read': ['itsec', 'admin'],

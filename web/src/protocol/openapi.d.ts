@@ -4204,6 +4204,7 @@ export interface operations {
                 state?: "held" | "released" | "rejected";
                 cursor?: string;
                 limit?: number;
+                study_uid?: string;
             };
             header?: never;
             path?: never;

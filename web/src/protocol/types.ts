@@ -240,7 +240,13 @@ export interface Study {
 }
 
 export type EventName =
-  'instance.stored' | 'room.changed' | 'room.captured' | 'consultation.changed' | 'report.changed' | 'site.changed';
+  | 'instance.stored'
+  | 'room.changed'
+  | 'room.captured'
+  | 'consultation.changed'
+  | 'report.changed'
+  | 'site.changed'
+  | 'quarantine.changed';
 
 export interface ServerEvent {
   id: string;

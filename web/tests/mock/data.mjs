@@ -418,6 +418,67 @@ export const audit = Array.from({ length: 140 }, (_, n) => {
   };
 });
 
+const HELD_FINDINGS = [
+  {
+    code: 'identity-differs',
+    level: 'V4',
+    tag_path: '(0010,0030)',
+    text_en: "Patient's Birth Date differs from the one that the archive has for this Patient ID",
+    text_zh: '出生日期与归档中该患者 ID 的出生日期不同',
+    mend: 'operator',
+  },
+  {
+    code: 'attribute-absent',
+    level: 'V2',
+    tag_path: '(0008,0090)',
+    text_en: "Referring Physician's Name is missing or empty",
+    text_zh: '申请医师姓名缺失或为空',
+    mend: 'vendor',
+  },
+];
+const HELD_FACTS = [
+  ['patient_id', 'YH-204518', 'YH-204518'],
+  ['issuer', '', ''],
+  ['patient_name', 'Chen^Guiying=陈^桂英', 'Chen^Guiying=陈^桂英'],
+  ['birth_date', '19581103', '19580311'],
+  ['sex', 'F', 'F'],
+  ['study_date', '20261130', '20261130'],
+  ['accession_number', 'A300', 'A300'],
+  ['study_description', 'Abdomen', 'Abdomen'],
+];
+export const held = Array.from({ length: 14 }, (_, n) => ({
+  id: `01JH${String(90 - n).padStart(22, '0')}`,
+  state: n === 13 ? 'rejected' : 'held',
+  version: 1,
+  held_at: ago(n * 7 + 2),
+  reasons: ['identity-differs'],
+  study_uid: n < 12 ? '1.2.3' : '1.2.4',
+  series_uid: '1.2.3.1',
+  sop_instance_uid: `1.2.826.0.1.3680043.8.498.77.${n}`,
+  sop_class_uid: '1.2.840.10008.5.1.4.1.1.6.1',
+  modality: 'US',
+  size_bytes: 1_843_200,
+  origin: { kind: 'dimse', calling: 'US_ROOM_2' },
+  identity: Object.fromEntries(HELD_FACTS.map(([field, value]) => [field, value])),
+  proposed_by: null,
+  decided_by: n === 13 ? 'qc' : null,
+  decided_at: n === 13 ? ago(1) : null,
+  reason: n === 13 ? 'A phantom, no patient' : null,
+  findings: HELD_FINDINGS,
+  comparison: {
+    study_uid: '1.2.3',
+    same_study: true,
+    facts: HELD_FACTS.map(([field, mine, archived]) => ({
+      field,
+      held: mine,
+      archived,
+      proposed: null,
+      same: mine === archived,
+    })),
+  },
+  proposal: null,
+}));
+
 export const users = {
   operator: 'Dr Lan Operator',
   specialist: 'Prof. Wen Specialist',

@@ -87,6 +87,26 @@ function changeReport(report, state, by, more = {}) {
   return report;
 }
 
+function heldEntry(entry, version) {
+  const one = found(
+    data.held.find((x) => x.id === entry),
+    'quarantine entry',
+  );
+  if (version !== undefined && version !== one.version)
+    throw new Refused(409, 'quarantine-moved', 'Somebody has changed this entry meanwhile. Look at it again.');
+  return one;
+}
+
+function decide(entry, { version, reason }, by, state) {
+  const one = heldEntry(entry, version);
+  if (state === 'released' && one.proposed_by === by.id)
+    throw new Refused(403, 'second-person-needed', 'You have proposed this identity: another person must approve it.');
+  const decided_at = new Date().toISOString();
+  Object.assign(one, { state, reason, decided_by: by.id, decided_at, version: one.version + 1 });
+  tell('quarantine.changed', one.id, { state, study_uid: one.study_uid });
+  return state === 'released' ? { entry: one } : one;
+}
+
 const STEPS = { accept: 'accepted', start: 'in_session', finish: 'reporting', cancel: 'cancelled', reject: 'rejected' };
 
 const routes = [
@@ -318,6 +338,44 @@ const routes = [
       ),
   ],
   ['POST', '/api/v1/sites/:id/commands', ({ id: s }, { body }) => ({ id: id(), site_id: s, state: 'queued', ...body })],
+  [
+    'GET',
+    '/api/v1/ingest/quarantine',
+    (_, { query }) =>
+      page(
+        data.held.filter(
+          (one) =>
+            one.state === query.get('state') && (!query.get('study_uid') || one.study_uid === query.get('study_uid')),
+        ),
+        query.get('cursor'),
+        5,
+      ),
+  ],
+  ['GET', '/api/v1/ingest/quarantine/:id', ({ id: entry }) => heldEntry(entry)],
+  ['POST', '/api/v1/ingest/quarantine/:id/release', ({ id: e }, { body, by }) => decide(e, body, by, 'released')],
+  ['POST', '/api/v1/ingest/quarantine/:id/reject', ({ id: e }, { body, by }) => decide(e, body, by, 'rejected')],
+  [
+    'POST',
+    '/api/v1/ingest/quarantine/:id/identity',
+    ({ id: e }, { body: { version, reason, ...changes }, by }) => {
+      const entry = heldEntry(e, version);
+      const shown = { patient_id: entry.identity.patient_id, patient_name: entry.identity.patient_name };
+      const difference = { mended: [entry.findings[0]], new: [], kept: [entry.findings[1]] };
+      const at = new Date().toISOString();
+      entry.proposal = { by: by.id, name: by.name, at, reason, changes, shown, verdict: 'accept', difference };
+      for (const fact of entry.comparison.facts) fact.proposed = changes[fact.field] ?? null;
+      return Object.assign(entry, { proposed_by: by.id, version: entry.version + 1 });
+    },
+  ],
+  [
+    'DELETE',
+    '/api/v1/ingest/quarantine/:id/identity',
+    ({ id: e }, { query }) => {
+      const entry = heldEntry(e, Number(query.get('version')));
+      for (const fact of entry.comparison.facts) fact.proposed = null;
+      return Object.assign(entry, { proposal: null, proposed_by: null, version: entry.version + 1 });
+    },
+  ],
   [
     'GET',
     '/api/v1/audit',

@@ -32,6 +32,7 @@ from consilium_platform.http.auth import require
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str, Query(max_length=26, pattern="^[0-9A-Z]*$")]
+StudyUid = Annotated[str, Query(max_length=64, pattern=r"^[0-9.]*$")]
 Version = Annotated[int, Query(ge=1)]
 
 
@@ -59,9 +60,10 @@ def quarantine_router(desk: QuarantineDesk, audit: AuditLog) -> APIRouter:
         state: State = "held",
         cursor: Cursor = "",
         limit: Limit = 50,
+        study_uid: StudyUid = "",
         who: Principal = Depends(reader),
     ) -> EntryPage:
-        found, following = await desk.rows.page(who.tenant, state, cursor, limit)
+        found, following = await desk.rows.page(who.tenant, state, cursor, limit, study_uid)
         await audit.act(who, "quarantine.list", detail=f"{len(found)} {state}")
         response.headers["Cache-Control"] = "no-store"
         return EntryPage(items=[entry_out(entry) for entry in found], next_cursor=following)

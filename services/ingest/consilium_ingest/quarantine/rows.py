@@ -81,9 +81,13 @@ class QuarantineRows:
         self._database = database
         self._outbox = outbox
 
-    async def page(self, tenant: str, state: str, cursor: str, limit: int) -> tuple[list[Entry], str | None]:
-        """Return entries of ``state``, newest first, and the cursor of the next page."""
+    async def page(
+        self, tenant: str, state: str, cursor: str, limit: int, study_uid: str = ""
+    ) -> tuple[list[Entry], str | None]:
+        """Return entries of ``state`` (of one study, when named), newest first, and the cursor of the next page."""
         asked = select(quarantine).where(quarantine.c.tenant_id == tenant, quarantine.c.state == state)
+        if study_uid:
+            asked = asked.where(quarantine.c.study_uid == study_uid)
         if cursor:
             asked = asked.where(quarantine.c.id < cursor)
         asked = asked.order_by(quarantine.c.id.desc()).limit(limit + 1)

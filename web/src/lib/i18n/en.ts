@@ -7,6 +7,7 @@ export const en = {
   'state.offline': 'No network. What you see may be old; changes wait until the network is back.',
   'state.stale': 'Not fresh: this is the list of {time}',
   'nav.home': 'Home',
+  'nav.quarantine': 'Held',
   'nav.sites': 'Sites',
   'nav.audit': 'Audit',
   'nav.main': 'Main',

@@ -9,6 +9,7 @@ export const zhCN: Record<MessageKey, string> = {
   'state.offline': '网络已断开。所见内容可能已过时；更改将在网络恢复后提交。',
   'state.stale': '未能更新：此为 {time} 的列表',
   'nav.home': '首页',
+  'nav.quarantine': '隔离',
   'nav.sites': '站点',
   'nav.audit': '审计',
   'nav.main': '主导航',
