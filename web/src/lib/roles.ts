@@ -19,7 +19,6 @@ const PERMISSIONS = {
   'report.draft': ['operator', 'specialist'],
   'report.review': ['specialist', 'reviewer'],
   'report.sign': ['reviewer'],
-  'receipt.read': ['operator', 'qc', 'itsec', 'admin'],
   'quarantine.read': ['operator', 'reviewer', 'qc', 'admin'],
   'quarantine.decide': ['operator', 'qc', 'admin'],
   'site.read': ['operator', 'specialist', 'itsec', 'admin'],
