@@ -23,7 +23,10 @@ DataOption = Annotated[
 DicomPortOption = Annotated[
     int | None,
     typer.Option(
-        "--dicom-port", min=1, max=65535, help="Port for DICOM C-STORE and C-ECHO (ingest); default: none is opened."
+        "--dicom-port",
+        min=1,
+        max=65535,
+        help="Port for DICOM C-STORE, C-ECHO and storage commitment (ingest); default: none is opened.",
     ),
 ]
 
@@ -98,9 +101,11 @@ def user(
 
 @app.command()
 def keys(
-    folder: Annotated[Path, typer.Argument(help="Where users.json, services.json and verify.json are written.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Where users.json, services.json, receipts.json and verify.json are written.")
+    ],
 ) -> None:
-    """Make the key files that a cluster's secret holds."""
+    """Make the key files that a cluster's secret holds; those that are there already stay."""
     from consilium_platform.tokens import ensure_embedded_keys
 
     ensure_embedded_keys(folder)
@@ -124,6 +129,20 @@ def verify_audit(
     from consilium.ops import verify_audit as verify
 
     raise SystemExit(verify(tenant, data))
+
+
+@app.command(name="verify-receipt")
+def verify_receipt(
+    receipt: Annotated[Path, typer.Argument(help="A storage receipt: the JSON document, or its JWS alone.")],
+    keys_file: Annotated[
+        Path | None, typer.Option("--keys", help="Public keys (verify.json); default: those of the data folder.")
+    ] = None,
+    data: DataOption = None,
+) -> None:
+    """Check a storage receipt without any server; exit 0: genuine and all is kept, 3: genuine but something is not, 1: not genuine."""
+    from consilium.receipts import verify
+
+    raise SystemExit(verify(receipt, keys_file, data))
 
 
 @app.command()

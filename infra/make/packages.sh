@@ -2,7 +2,7 @@
 # Install the Debian packages that the tests use: real servers, judges of our DICOM and our alerts, a browser, containers.
 # Exit 0: all are there; 3: some are not, and it has been said how to get them (the tests that need them are skipped).
 set -eu
-packages="chromium dcmtk dicom3tools redis-server postgresql radosgw ceph-mon ceph-osd ceph-common
+packages="chromium dcmtk orthanc dicom3tools redis-server postgresql radosgw ceph-mon ceph-osd ceph-common
 fonts-noto-cjk podman buildah runc crun debootstrap poppler-utils prometheus"
 missing=""
 for package in $packages; do

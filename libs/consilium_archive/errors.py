@@ -77,6 +77,13 @@ class NotArchived(NotFound):
     code = "not-archived"
 
 
+class StudyTooLarge(Invalid):
+    """The study has more instances than one receipt names; its transactions have receipts of their own."""
+
+    code = "study-too-large"
+    http_status: ClassVar[int] = 422
+
+
 class InstanceRejected(Invalid):
     """Validation refuses the object; ``facts["findings"]`` say what is wrong, in both languages, and who can mend it."""
 

@@ -46,4 +46,5 @@ quarantine = Table(
     Index("ingest_quarantine_bytes", "tenant_id", "sha256", unique=True),
     Index("ingest_quarantine_order", "tenant_id", "state", "id"),
     Index("ingest_quarantine_copies", "copy_state", "copy_try_at"),
+    Index("ingest_quarantine_instance", "tenant_id", "sop_instance_uid"),
 )

@@ -98,16 +98,17 @@ def _instance(row: Any, state: tuple[str, str]) -> dict[str, Any]:
         "sop_instance_uid": row.sop_instance_uid,
         "sha256": row.sha256,
         "size_bytes": row.size_bytes,
-        "stored_at": _iso(row.received_at),
+        "stored_at": iso_of(row.received_at),
         "first": state[0],
         "copy": state[1],
-        "copied_at": _iso(row.copied_at),
+        "copied_at": iso_of(row.copied_at),
         "attempts": row.attempts or 0,
         "problem": row.problem or "",
     }
 
 
-def _iso(at: datetime | None) -> str | None:
+def iso_of(at: datetime | None) -> str | None:
+    """Return a column's moment as the wire has it; SQLite's are without a zone."""
     if at is None:
         return None
     return iso(at if at.tzinfo else at.replace(tzinfo=UTC))
@@ -178,7 +179,7 @@ def _held(session: Session, tenant: str, *, second: bool) -> dict[str, Any]:
 
 def _scrub(row: Any) -> dict[str, Any]:
     counts = {name: row[name] for name in ("objects", "bytes", "missing", "corrupt", "repaired")}
-    return {"started_at": _iso(row["started_at"]), "finished_at": _iso(row["finished_at"]), **counts}
+    return {"started_at": iso_of(row["started_at"]), "finished_at": iso_of(row["finished_at"]), **counts}
 
 
 async def tombstones(
@@ -192,5 +193,5 @@ async def tombstones(
         asked = asked.where(tombstone.c.id < before)
     ordered = asked.order_by(tombstone.c.id.desc()).limit(limit + 1)
     rows = await database.query(lambda session: session.execute(ordered).mappings().all())
-    items = [{**row, "deleted_at": _iso(row["deleted_at"])} for row in rows[:limit]]
+    items = [{**row, "deleted_at": iso_of(row["deleted_at"])} for row in rows[:limit]]
     return items, str(rows[limit - 1]["id"]) if len(rows) > limit else None

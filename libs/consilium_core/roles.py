@@ -53,6 +53,7 @@ class Permission(StrEnum):
     HOLD_DECIDE = "hold.decide"  # place and release legal holds
     ROUTING_READ = "routing.read"
     ROUTING_EDIT = "routing.edit"  # make and change rules, try again
+    RECEIPT_READ = "receipt.read"  # storage commitment: transactions, signed receipts, their printed pages
     SITE_READ = "site.read"
     SITE_MANAGE = "site.manage"
     SITE_WORK = "site.work"  # what an agent does for itself: poll, events, uploads
@@ -91,6 +92,7 @@ PERMISSIONS: dict[Permission, frozenset[Role]] = {
     Permission.HOLD_DECIDE: frozenset({_R.QC, _R.ADMIN}),
     Permission.ROUTING_READ: frozenset({_R.OPERATOR, _R.QC, _R.ITSEC, _R.ADMIN}),
     Permission.ROUTING_EDIT: frozenset({_R.ITSEC, _R.ADMIN}),
+    Permission.RECEIPT_READ: frozenset({_R.OPERATOR, _R.QC, _R.ITSEC, _R.ADMIN}),
     Permission.SITE_READ: frozenset({_R.OPERATOR, _R.SPECIALIST, _R.ITSEC, _R.ADMIN}),
     Permission.SITE_MANAGE: frozenset({_R.ITSEC, _R.ADMIN}),
     Permission.SITE_WORK: frozenset({_R.SITE}),

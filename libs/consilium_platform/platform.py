@@ -20,11 +20,13 @@ from consilium_platform.outbox import OutboxRelay, running_relay
 from consilium_platform.revoked import RevokedSites, open_revoked
 from consilium_platform.settings import PlatformSettings
 from consilium_platform.sql import Database, open_database
+from consilium_platform.statements import StatementSigner
 from consilium_platform.tokens import (
     TokenSigner,
     TokenVerifier,
     ensure_embedded_keys,
     load_signer,
+    load_statement_signer,
     load_verifier,
 )
 
@@ -45,6 +47,7 @@ class Platform:
     audit: AuditLog
     verifier: TokenVerifier
     user_signer: TokenSigner | None
+    receipt_signer: StatementSigner | None
     services: ServiceDirectory
     revoked: RevokedSites
     dependencies: dict[str, Ping] = field(default_factory=dict)
@@ -70,6 +73,7 @@ async def open_platform(
     verifier = load_verifier(settings.verify_keys_file or keys / "verify.json", clock)
     user_key = settings.user_key_file or (None if settings.verify_keys_file else keys / "users.json")
     service_key = settings.service_key_file or (None if settings.verify_keys_file else keys / "services.json")
+    receipt_key = settings.receipt_key_file or (None if settings.verify_keys_file else keys / "receipts.json")
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(
             open_database(settings.sql_url, pool_size=settings.database_pool_size)
@@ -97,6 +101,7 @@ async def open_platform(
             audit=audit,
             verifier=verifier,
             user_signer=load_signer(user_key, clock) if user_key else None,
+            receipt_signer=load_statement_signer(receipt_key) if receipt_key else None,
             services=services,
             revoked=revoked,
             dependencies={"database": database.ping, "objects": blobs.ping, "events": bus.ping},

@@ -132,6 +132,9 @@ class PlatformSettings(RoomSettings):
         default=None, description="Private JWK that signs users' and sites' tokens (gateway only)."
     )
     service_key_file: Path | None = Field(default=None, description="Private JWK that signs services' tokens.")
+    receipt_key_file: Path | None = Field(
+        default=None, description="Private JWK that signs storage receipts (ingest only)."
+    )
     services: dict[str, str] = Field(
         default_factory=dict,
         description='Base URLs of the other services as JSON, {"live": "http://live:8080"}.',

@@ -1,7 +1,7 @@
 """Bearer tokens: JWTs (RFC 7519) signed with Ed25519 (RFC 8037), at most 15 minutes, verified by each service itself.
 
 Keys are JWKs in files: ``users.json`` signs people's and sites' tokens (gateway only), ``services.json`` signs calls between
-services, ``verify.json`` is the public JWK set everybody holds. In the embedded world they are made at first start, mode 0600.
+services, ``receipts.json`` signs what ingest states about stored images (``statements``) and no token, ``verify.json`` is the public JWK set everybody holds. In the embedded world they are made at first start, mode 0600.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from consilium_core.clock import Clock, SystemClock
 from consilium_core.errors import Unauthenticated
 from consilium_core.ids import new_ulid
 from consilium_core.roles import Principal, PrincipalKind, Role
+from consilium_platform.statements import ALGORITHMS, StatementSigner
 
-ALGORITHMS = ["Ed25519"]
 ISSUER = AUDIENCE = "consilium"
 MAX_TTL_S = 900.0
-KeyName = Literal["users", "services"]
-# What each key may vouch for: the services' key can't make a person, nor the users' key a service.
+KeyName = Literal["users", "services", "receipts"]
+_KEY_NAMES: tuple[KeyName, ...] = ("users", "services", "receipts")
+# What each key may vouch for: the services' key can't make a person, nor the users' key a service; the receipts' key makes no token.
 _KINDS: dict[str, frozenset[str]] = {"users": frozenset({"user", "site"}), "services": frozenset({"service"})}
 # ... and which role each kind has: a person's kind has a person's role, a machine's its own.
 _MACHINES: dict[str, Role] = {"site": Role.SITE, "service": Role.SERVICE}
@@ -151,21 +152,33 @@ def write_private(path: Path, text: str) -> None:
 
 
 def ensure_embedded_keys(folder: Path) -> None:
-    """Make ``users.json``, ``services.json`` and ``verify.json`` under ``folder`` unless they are there."""
-    if (folder / "verify.json").exists():
-        return
-    keys: list[OKPKey] = []
-    for name in ("users", "services"):
-        key = new_key(name)
-        write_private(folder / f"{name}.json", json.dumps(key.as_dict(private=True)))
-        keys.append(key)
-    public = {"keys": [key.as_dict(private=False) for key in keys]}
-    write_private(folder / "verify.json", json.dumps(public))
+    """Make ``users.json``, ``services.json``, ``receipts.json`` and ``verify.json`` under ``folder``, each unless it is there.
+
+    A folder of an older version gets the key that it lacks, and ``verify.json`` its public half, beside those that stand there.
+    """
+    verify = folder / "verify.json"
+    public: list[dict[str, Any]] = json.loads(verify.read_text())["keys"] if verify.exists() else []
+    known = {key.get("kid") for key in public}
+    added = []
+    for name in _KEY_NAMES:
+        if public and any(str(kid).startswith(f"{name}.") for kid in known):
+            continue
+        private = folder / f"{name}.json"
+        if not private.exists():
+            write_private(private, json.dumps(new_key(name).as_dict(private=True)))
+        added.append(OKPKey.import_key(json.loads(private.read_text())).as_dict(private=False))
+    if added:
+        write_private(verify, json.dumps({"keys": [*public, *added]}))
 
 
 def load_signer(path: Path, clock: Clock | None = None) -> TokenSigner:
     """Read a private JWK file."""
     return TokenSigner(OKPKey.import_key(json.loads(path.read_text())), clock or SystemClock())
+
+
+def load_statement_signer(path: Path) -> StatementSigner:
+    """Read the private JWK file of receipts."""
+    return StatementSigner(OKPKey.import_key(json.loads(path.read_text())))
 
 
 def load_verifier(path: Path, clock: Clock | None = None) -> TokenVerifier:

@@ -33,17 +33,16 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = scope.get("path", ""), scope.get("method", "GET")
         stow = path.startswith("/dicomweb") and method == "POST"
-        to_ingest = stow or path.startswith(("/site/v1/uploads", "/api/v1/ingest"))
+        to_ingest = stow or path.startswith(("/site/v1/uploads", "/api/v1/ingest", "/dicomweb/commitment-requests"))
         await (self.ingest if to_ingest else self.imaging)(scope, receive, send)
 
 
 @asynccontextmanager
 async def archive_door(platform: Platform, **settings: Any) -> AsyncIterator[Door]:
-    """Open both rooms on ``platform``; ``settings``: ``ingest=IngestSettings(...)``, likewise ``dimse``, ``storage``, ``routing``, ``imaging``."""
+    """Open both rooms on ``platform``; ``settings``: ``ingest=IngestSettings(...)``, likewise ``dimse``, ``storage``, ``commitment``, ``routing``, ``imaging``."""
+    of_ingest = [settings.get(name) for name in ("ingest", "dimse", "storage", "commitment", "routing")]
     async with (
-        open_ingest(
-            platform, settings.get("ingest"), settings.get("dimse"), settings.get("storage"), settings.get("routing")
-        ) as ingest,
+        open_ingest(platform, *of_ingest) as ingest,
         open_imaging(platform, settings.get("imaging")) as imaging,
     ):
         yield Door(ingest, imaging)

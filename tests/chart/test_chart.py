@@ -36,7 +36,7 @@ SETTINGS: dict[str, tuple[type[RoomSettings], ...]] = {
 }
 KEYS = {
     "gateway": {"users.json", "verify.json"},
-    "ingest": {"verify.json"},
+    "ingest": {"receipts.json", "verify.json"},
     "imaging": {"services.json", "verify.json"},
     "live": {"services.json", "verify.json"},
     "consult": {"services.json", "verify.json"},

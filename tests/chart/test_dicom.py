@@ -38,6 +38,11 @@ def ingress_of(release: Any) -> list[dict[str, Any]]:
     return rules
 
 
+def egress_of(release: Any) -> list[dict[str, Any]]:
+    rules: list[dict[str, Any]] = release.one("NetworkPolicy", "consilium-ingest")["spec"]["egress"]
+    return rules
+
+
 def test_without_being_asked_for_there_is_no_door(usual: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [port["name"] for port in usual.container("ingest")["ports"]] == ["http"]
     assert [name for name in usual.environment("ingest") if "_DICOM_" in name] == []
@@ -94,6 +99,21 @@ def test_only_the_named_peers_reach_the_door_and_nothing_else_of_us(full: Any, r
             if rule != door:
                 assert not [peer for peer in rule["from"] if peer in given], policy["metadata"]["name"]
                 assert "dicom" not in str(rule["ports"])
+
+
+def test_reports_of_storage_commitment_reach_the_named_peers_alone(
+    full: Any, usual: Any, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = yaml.safe_load((repo / "tests/chart/full.yaml").read_text())
+    for name, value in full.environment("ingest").items():
+        monkeypatch.setenv(name, value)
+    assert [one.model_dump() for one in DimseSettings.load().remotes] == values["ingest"]["dicom"]["remotes"]
+    way = {
+        "to": values["network"]["dicom"],
+        "ports": [{"protocol": "TCP", "port": 104}, {"protocol": "TCP", "port": 11112}],
+    }
+    assert [r for r in egress_of(full) if "11112" in str(r["ports"])] == [way]
+    assert len(egress_of(full)) == len(egress_of(usual)) + 1
 
 
 @pytest.mark.parametrize("drain", [0, 10, 45])

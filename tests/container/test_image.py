@@ -71,6 +71,9 @@ def options_of(service: str, ports: dict[str, int], keys: Path, common: dict[str
     elif urls:
         values["CONSILIUM_PLATFORM_SERVICE_KEY_FILE"] = "/etc/consilium/keys/services.json"
         files.append("services.json")
+    if service == "ingest":
+        values["CONSILIUM_PLATFORM_RECEIPT_KEY_FILE"] = "/etc/consilium/keys/receipts.json"
+        files.append("receipts.json")
     mounts = [word for name in files for word in ("-v", f"{keys / name}:/etc/consilium/keys/{name}:ro")]
     return (*mounts, *(word for name, value in values.items() for word in ("-e", f"{name}={value}")))
 

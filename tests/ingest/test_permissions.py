@@ -15,7 +15,7 @@ from consilium_core.roles import PERMISSIONS, Permission, Role
 from consilium_ingest.routing.settings import RoutingSettings
 from consilium_platform.platform import Platform
 from consilium_testkit.archive_rooms import Door, archive_door, door_client
-from consilium_testkit.instances import ct_instance, uids_of
+from consilium_testkit.instances import CT, ct_instance, uids_of
 from consilium_testkit.platforms import bearer
 from consilium_testkit.routes import endpoints
 from consilium_testkit.servers import free_port
@@ -62,6 +62,7 @@ IMAGING: dict[tuple[str, str], Endpoint] = {
 }  # fmt: skip
 _RULES, _ROUTED = "/api/v1/ingest/routing/rules", "/api/v1/ingest/routing/studies/{study_uid}"
 _RULE = {"name": "curious", "destination": "upper"}
+_COMMITMENT, _RECEIPTS = "/dicomweb/commitment-requests/{transaction_uid}", "/api/v1/ingest/storage"
 _UPLOAD, _HELD = "/site/v1/uploads/{upload_id}", "/api/v1/ingest/quarantine"
 INGEST: dict[tuple[str, str], Endpoint] = {
     ("POST", "/dicomweb/studies"): Endpoint(_STORE, foreign="own"),
@@ -97,6 +98,15 @@ INGEST: dict[tuple[str, str], Endpoint] = {
     ("PUT", f"{_RULES}/{{rule_id}}"): Endpoint(Permission.ROUTING_EDIT, body=_RULE | {"version": 1}),
     ("POST", f"{_ROUTED}/retry"): Endpoint(Permission.ROUTING_EDIT, body={"destination": ""}),
     ("DELETE", f"{_RULES}/{{rule_id}}"): Endpoint(Permission.ROUTING_EDIT, "?version=1"),
+    ("POST", _COMMITMENT): Endpoint(
+        _STORE, foreign="own", headers={"Content-Type": "application/dicom+json"}, body={"00081199": {}}
+    ),
+    ("GET", _COMMITMENT): Endpoint(_STORE),
+    ("GET", "/api/v1/ingest/storage/transactions"): Endpoint(Permission.RECEIPT_READ),
+    ("GET", f"{_RECEIPTS}/transactions/{{transaction_uid}}/receipt"): Endpoint(Permission.RECEIPT_READ),
+    ("GET", f"{_RECEIPTS}/transactions/{{transaction_uid}}/receipt/page"): Endpoint(Permission.RECEIPT_READ),
+    ("GET", f"{_RECEIPTS}/studies/{{study_uid}}/receipt"): Endpoint(Permission.RECEIPT_READ),
+    ("GET", f"{_RECEIPTS}/studies/{{study_uid}}/receipt/page"): Endpoint(Permission.RECEIPT_READ),
 }
 ROOMS = {"imaging": IMAGING, "ingest": INGEST}
 
@@ -150,7 +160,7 @@ async def test_every_endpoint_stands_in_the_table_with_its_one_permission_or_is_
 async def test_every_role_gets_exactly_what_the_table_says_and_refusals_are_audited(
     any_platform: Platform, door: Door, room: str
 ) -> None:
-    names = dict.fromkeys(("study", "series", "instance", "study_uid"), "1.2.3")
+    names = dict.fromkeys(("study", "series", "instance", "study_uid", "transaction_uid"), "1.2.3")
     names |= {"path:path": "7FE00010", "frames": "1", "frame": "1"}
     names |= dict.fromkeys(("upload_id", "entry_id", "hold_id", "rule_id"), "x")
     refused = 0
@@ -199,11 +209,22 @@ async def filled(platform: Platform, door: Door, client: httpx2.AsyncClient) -> 
     [entry] = (await client.get(_HELD)).json()["items"]
     rule = await client.post(_RULES, json=_RULE)
     hold = await client.post("/api/v1/ingest/holds", json={"study_uid": study, "reason": "a lawsuit"})
+    references = {
+        "00081199": {
+            "vr": "SQ",
+            "Value": [{"00081150": {"vr": "UI", "Value": [CT]}, "00081155": {"vr": "UI", "Value": [instance]}}],
+        }
+    }
+    asked = await client.post(
+        "/dicomweb/commitment-requests/1.2.4", json=references, headers={"Content-Type": "application/dicom+json"}
+    )
+    assert asked.status_code == 200
     async with door_client(door, bearer(platform, Role.SITE, subject="one") | TUS) as site:
         upload = (await create(site, file)).rsplit("/", 1)[1]
     return {
         "study": study, "study_uid": study, "series": series, "instance": instance, "path:path": "7FE00010", "frames": "1",
-        "frame": "1", "rule_id": rule.json()["id"], "entry_id": entry["id"], "hold_id": hold.json()["id"], "upload_id": upload,
+        "frame": "1", "transaction_uid": "1.2.4", "rule_id": rule.json()["id"], "entry_id": entry["id"],
+        "hold_id": hold.json()["id"], "upload_id": upload,
     }  # fmt: skip
 
 

@@ -159,8 +159,35 @@ def test_embedded_keys_are_made_once_and_only_their_owner_can_read_them(tmp_path
     before = {path.name: path.read_text() for path in tmp_path.iterdir()}
     ensure_embedded_keys(tmp_path)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
-    assert set(before) == {"users.json", "services.json", "verify.json"}
+    assert set(before) == {"users.json", "services.json", "receipts.json", "verify.json"}
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in tmp_path.iterdir())
     assert '"d"' not in before["verify.json"], "the verifying set holds no private part"
     token = load_signer(tmp_path / "users.json").sign(DOCTOR, 60)
     assert load_verifier(tmp_path / "verify.json").verify(token).subject == "u1"
+
+
+def test_a_folder_of_an_older_version_gets_the_key_that_it_lacks_and_keeps_the_others(tmp_path: Path) -> None:
+    ensure_embedded_keys(tmp_path)
+    verify = tmp_path / "verify.json"
+    old = [key for key in json.loads(verify.read_text())["keys"] if not key["kid"].startswith("receipts.")]
+    assert len(old) == 2
+    verify.write_text(json.dumps({"keys": old}))
+    cut_off = (tmp_path / "receipts.json").read_text()  # as if killed between the two files: this key is taken
+    users = (tmp_path / "users.json").read_text()
+    ensure_embedded_keys(tmp_path)
+    assert json.loads(verify.read_text())["keys"][:2] == old
+    assert json.loads(verify.read_text())["keys"][2]["kid"] == json.loads(cut_off)["kid"]
+    (tmp_path / "receipts.json").unlink()
+    verify.write_text(json.dumps({"keys": old}))
+    ensure_embedded_keys(tmp_path)
+    assert (
+        json.loads((tmp_path / "receipts.json").read_text())["kid"] == json.loads(verify.read_text())["keys"][2]["kid"]
+    )
+    assert (tmp_path / "users.json").read_text() == users
+
+
+def test_the_key_of_receipts_makes_no_token(tmp_path: Path) -> None:
+    ensure_embedded_keys(tmp_path)
+    token = load_signer(tmp_path / "receipts.json").sign(DOCTOR, 60)
+    with pytest.raises(TokenRefused):
+        load_verifier(tmp_path / "verify.json").verify(token)

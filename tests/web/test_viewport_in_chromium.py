@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.async_api import Browser, Locator, Page, ViewportSize, expect
+from playwright.async_api import Browser, Locator, Page, Route, ViewportSize, expect
 
 pytestmark = pytest.mark.browser
 
@@ -181,3 +181,35 @@ async def test_the_phone_has_its_own_layout(engine: Engine, study: Any) -> None:
     assert "Zhang" not in page.url
     assert "P1" not in page.url
     assert "Zhang" not in await page.title()
+
+
+@pytest.mark.parametrize("role", ["operator", "specialist"])
+async def test_the_storage_receipt_opens_in_a_tab_of_its_own_for_those_who_may_read_it(
+    browser: Browser, study: Any, role: str
+) -> None:
+    context = await browser.new_context(viewport=DESK, locale="zh-CN")
+
+    async def as_role(route: Route) -> None:
+        answer = await route.fetch()
+        said = await answer.json()
+        said["user"]["role"] = role
+        await route.fulfill(response=answer, json=said)
+
+    async def receipt(route: Route) -> None:
+        assert route.request.url.endswith("/storage/studies/2.25.1/receipt/page?language=zh-CN")
+        assert route.request.headers["authorization"].startswith("Bearer ")
+        await route.fulfill(body="<h1>影像存储回执</h1>", content_type="text/html; charset=utf-8")
+
+    await context.route("**/api/v1/session/**", as_role)
+    await context.route("**/receipt/page*", receipt)
+    page = await context.new_page()
+    await page.goto(f"{study.url}/studies/2.25.1")
+    await expect(page.get_by_test_id("viewport")).to_have_attribute("data-quality", "full", timeout=20_000)
+    button = page.get_by_test_id("btn-receipt")
+    if role == "specialist":
+        await expect(button).to_have_count(0)
+        return
+    async with context.expect_page() as opening:
+        await button.click()
+    tab = await opening.value
+    await expect(tab.locator("h1")).to_have_text("影像存储回执")

@@ -76,6 +76,10 @@
 - name: CONSILIUM_PLATFORM_SERVICE_KEY_FILE
   value: /etc/consilium/keys/services.json
 {{- end }}
+{{- if has "receipts.json" .keys }}
+- name: CONSILIUM_PLATFORM_RECEIPT_KEY_FILE
+  value: /etc/consilium/keys/receipts.json
+{{- end }}
 {{- with .calls }}
 {{- $urls := dict }}
 {{- range $name, $port := . }}

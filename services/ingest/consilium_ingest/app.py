@@ -14,6 +14,12 @@ from consilium_archive.writer import WriterLimits, open_writer
 from consilium_dicom.policy import parse_policy
 from consilium_ingest.api_stow import StowDesk, stow_router
 from consilium_ingest.api_uploads import uploads_router
+from consilium_ingest.commitment.api import commitment_router, receipt_router
+from consilium_ingest.commitment.desk import CommitmentDesk
+from consilium_ingest.commitment.keeper import Keeper, running_keeper
+from consilium_ingest.commitment.rows import CommitmentRows
+from consilium_ingest.commitment.settings import CommitmentSettings
+from consilium_ingest.dimse.delivery import Delivery
 from consilium_ingest.dimse.server import open_dimse
 from consilium_ingest.dimse.settings import DimseSettings
 from consilium_ingest.quarantine.api import quarantine_router
@@ -40,11 +46,13 @@ async def open_service(
     settings: IngestSettings | None = None,
     dimse: DimseSettings | None = None,
     storage: StorageSettings | None = None,
+    commitment: CommitmentSettings | None = None,
     routing: RoutingSettings | None = None,
 ) -> AsyncIterator[FastAPI]:
     """Yield ingest's app; the writer runs for the length of the block, and the DIMSE door if it has a port."""
     settings, dimse = settings or IngestSettings.load(), dimse or DimseSettings.load()
-    storage, routing = storage or StorageSettings.load(), routing or RoutingSettings.load()
+    storage, commitment = storage or StorageSettings.load(), commitment or CommitmentSettings.load()
+    routing = routing or RoutingSettings.load()
     folder = settings.spool_dir or platform.settings.data_dir / "spool"
     await asyncio.to_thread(sweep, folder)
     spool = Spool(folder, Budget(settings.memory_bytes), settings.spool_above_bytes, settings.max_object_bytes)
@@ -78,8 +86,17 @@ async def open_service(
         await stack.enter_async_context(running_care(care, storage.poll_s))
         app.include_router(storage_router(StorageDesk(platform.database, platform.audit, platform.settings.copy_store)))
         app.include_router(await stack.enter_async_context(open_routing(platform, routing, folder)))
+        rows = CommitmentRows(platform.database, platform.audit, platform.clock)
+        if platform.database.is_sqlite:
+            await rows.release_all()
+        keeper = Keeper(rows, platform.stores, Delivery.of(dimse), commitment.give_up_h * 3600)
+        await stack.enter_async_context(running_keeper(keeper, commitment.poll_s))
+        signer = platform.receipt_signer
+        commitments = CommitmentDesk(rows, keeper, platform.stores, platform.audit, signer, commitment.answer_s)
+        app.include_router(commitment_router(commitments))
+        app.include_router(receipt_router(commitments))
         if dimse.port is not None:
-            app.state.dimse = await stack.enter_async_context(open_dimse(platform, dimse, writer, spool))
+            app.state.dimse = await stack.enter_async_context(open_dimse(platform, dimse, writer, spool, keeper))
         yield app
 
 

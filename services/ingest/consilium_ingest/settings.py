@@ -51,5 +51,5 @@ class IngestSettings(RoomSettings):
 
     @classmethod
     def nested_prefixes(cls) -> tuple[str, ...]:
-        """Leave the settings of the DIMSE door, of the store's care and of routing alone (``dimse``, ``storage``, ``routing``)."""
-        return ("CONSILIUM_INGEST_DICOM_", "CONSILIUM_INGEST_STORAGE_", "CONSILIUM_INGEST_ROUTING_")
+        """Leave alone the settings of the DIMSE door, the store's care, storage commitment and routing (``<room>.settings``)."""
+        return tuple(f"CONSILIUM_INGEST_{room}_" for room in ("DICOM", "STORAGE", "COMMITMENT", "ROUTING"))

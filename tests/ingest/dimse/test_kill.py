@@ -26,12 +26,15 @@ ROUNDS, OF_A_ROUND = 6, 40
 
 
 @asynccontextmanager
-async def running(folder: Path, dicom_port: int) -> AsyncIterator[tuple[Process, str]]:
-    """Start the rooms on ``folder`` with the DIMSE door open; kill them with SIGKILL at the end."""
+async def running(
+    folder: Path, dicom_port: int, more: dict[str, str] | None = None
+) -> AsyncIterator[tuple[Process, str]]:
+    """Start the rooms on ``folder`` with the DIMSE door open and ``more`` settings; kill them with SIGKILL at the end."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "consilium_testkit.archive_rooms", str(folder), stdout=PIPE,
         env={
             "PYTHONPATH": ":".join(sys.path), "PATH": "/usr/bin:/bin", "CONSILIUM_INGEST_DICOM_PORT": str(dicom_port),
+            **(more or {}),
         },
     )  # fmt: skip
     assert process.stdout is not None

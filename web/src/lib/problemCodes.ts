@@ -69,6 +69,7 @@ export type ShownCode =
   | 'not-archived'
   | 'not-a-picture'
   | 'query-invalid'
+  | 'receipt-key-missing'
   | 'render-busy'
   | 'hold-not-found'
   | 'hold-released'
@@ -85,6 +86,10 @@ export type ShownCode =
   | 'routing-rule-moved'
   | 'routing-rule-not-found'
   | 'routing-rules-full'
+  | 'statement-refused'
+  | 'study-too-large'
+  | 'transaction-not-found'
+  | 'transaction-undecided'
   | 'video-has-no-frames'
   | 'video-unplayable'
   | 'videos-full';

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0013_routing"
-down_revision = "0011_prefixes"
+down_revision = "0012_commitment"
 
 _PK = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 

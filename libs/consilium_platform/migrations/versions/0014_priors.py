@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0014_priors"
-down_revision = "0011_prefixes"
+down_revision = "0013_routing"
 
 
 def upgrade() -> None:

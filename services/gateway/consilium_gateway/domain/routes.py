@@ -21,6 +21,7 @@ TABLE: tuple[Rule, ...] = (
     Rule("/internal", "nobody"),
     Rule("/site/v1/uploads", "ingest"),
     Rule("/site/v1", "gateway"),
+    Rule("/dicomweb/commitment-requests", "ingest"),
     Rule("/dicomweb", "ingest", "POST"),
     Rule("/dicomweb", "imaging"),
     Rule("/wado", "imaging"),

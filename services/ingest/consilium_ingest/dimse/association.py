@@ -15,7 +15,7 @@ import structlog
 
 from consilium_core.errors import Exhausted
 from consilium_ingest.dimse import measures
-from consilium_ingest.dimse.commands import Answer, Operation, encode_answer
+from consilium_ingest.dimse.commands import EVENT_REPORT_ANSWER, Answer, Operation, encode_answer
 from consilium_ingest.dimse.errors import AbortReason, AssociationLimit, AssociationRefused, ProtocolViolation
 from consilium_ingest.dimse.incoming import Context, Incoming, Message
 from consilium_ingest.dimse.negotiation import answer_contexts, tenant_of
@@ -28,8 +28,10 @@ from consilium_ingest.dimse.pdu import (
     encode_abort,
     encode_accept,
     encode_command,
+    encode_data_set,
     encode_reject,
 )
+from consilium_ingest.dimse.reports import Reports
 from consilium_ingest.dimse.store import SUCCESS, store
 from consilium_ingest.dimse.stream import PduStream
 from consilium_ingest.dimse.trail import Peer, Trail, record_refusal
@@ -65,6 +67,7 @@ class Association:
         self._state = State.AWAITING
         self._stream = PduStream(self, settings.max_pdu_bytes, _MAX_REQUEST_BYTES)
         self._incoming = Incoming(server.spool)
+        self._reports = Reports(server.keeper, self._send)
         self._request: Request | None = None
         self._trail: Trail | None = None
         self._peer_max = 0
@@ -252,6 +255,13 @@ class Association:
         operation, started = message.command.operation, time.perf_counter()
         if operation == Operation.CANCEL or self._trail is None:
             return
+        if operation == EVENT_REPORT_ANSWER:
+            try:
+                await self._reports.answered(message.command)
+            except ProtocolViolation as violation:
+                self._violated(violation)
+            return
+        context, asked = self._incoming.contexts[message.context_id], None
         if operation == Operation.STORE:
             size = message.part.size if message.part is not None else 0
             answer = await store(self._server.writer, message, self._trail)
@@ -262,10 +272,19 @@ class Association:
         elif operation == Operation.ECHO:
             measures.ECHOES.inc()
             answer = Answer(SUCCESS)
+        elif operation == Operation.ACTION:
+            answer, asked = await self._reports.ask(message, self._trail.peer, context.abstract)
         else:
             answer = Answer(_UNRECOGNIZED_OPERATION)
-        command = encode_answer(message.command, answer)
-        self.wire.write(encode_command(message.context_id, command, self._peer_max))
+        await self._send(message.context_id, encode_answer(message.command, answer))
+        if asked is not None:
+            message.discard()
+            await self._reports.follow(message.context_id, context, asked)
+
+    async def _send(self, context_id: int, command: bytes, data_set: bytes = b"") -> None:
+        self.wire.write(encode_command(context_id, command, self._peer_max))
+        if data_set:
+            self.wire.write(encode_data_set(context_id, data_set, self._peer_max))
         await self.wire.drained(self._settings.network_s)
 
     async def _closed(self) -> None:
@@ -280,6 +299,7 @@ class Association:
             stored=trail.stored, refused=sum(trail.refused.values()),
         )  # fmt: skip
         try:
+            await self._reports.end()
             await trail.close()
         except Exception as problem:
             log.exception("dimse_audit_failed", error=type(problem).__name__)

@@ -60,6 +60,16 @@ class SopClassRefused(Invalid):
     failure_reason: ClassVar[int] = 0x0122
 
 
+class ActionRefused(Invalid):
+    """An N-ACTION that is none of storage commitment's; ``status``: PS3.7 10.1.4.1.10."""
+
+    code = "action-refused"
+
+    def __init__(self, detail: str, status: int) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
 class SpoolFailed(Exhausted):
     """The folder of objects in flight is full or can't be written."""
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from consilium_core.errors import ConsiliumError
 from consilium_dicom.uids import is_valid_uid
+from consilium_ingest.commitment.errors import CommitmentTooLarge
+from consilium_ingest.commitment.transactions import MAX_REQUEST_BYTES
 from consilium_ingest.dimse.commands import Command, Operation, decode_command
 from consilium_ingest.dimse.errors import (
     AbortReason,
@@ -23,6 +25,8 @@ from consilium_ingest.errors import ObjectTooLarge
 from consilium_ingest.spool import Part, Spool
 
 VERIFICATION = "1.2.840.10008.1.1"
+STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
+NOT_FOR_STORAGE = frozenset({VERIFICATION, STORAGE_COMMITMENT})
 _MAX_COMMAND_BYTES = 16 << 10
 _MAX_UID_CHARS = 64
 _TINY_BYTES, _MAX_TINY = 32, 1000  # fragments of one message that carry next to nothing
@@ -38,7 +42,9 @@ class Context:
 
 @dataclass(slots=True)
 class Message:
-    """A whole request. ``part`` holds the object of a C-STORE as a Part 10 file; ``refusal`` says why there is none."""
+    """A whole request. ``part`` holds the object of a C-STORE, or the argument of an N-ACTION, as a Part 10 file; ``refusal`` says why
+    there is none.
+    """
 
     context_id: int
     command: Command
@@ -107,6 +113,9 @@ class Incoming:
                 message.part.write(data)
             except ObjectTooLarge as refusal:
                 message.refuse(refusal)
+                return
+            if message.command.operation == Operation.ACTION and message.part.size > MAX_REQUEST_BYTES:
+                message.refuse(CommitmentTooLarge(f"A request has at most {MAX_REQUEST_BYTES} bytes."))
 
     def end(self) -> bool:
         """End the fragment; tell whether a message is whole now."""
@@ -124,13 +133,16 @@ class Incoming:
 
     def _opened(self, context_id: int, command: Command) -> Message:
         message, context = Message(context_id, command), self.contexts[context_id]
+        if command.operation == Operation.ACTION and command.has_data_set:
+            message.part = self._spool.part("application/dicom")
+            message.part.write(file_meta(context.abstract, command.sop_instance_uid[:_MAX_UID_CHARS], context.syntax))
         if command.operation != Operation.STORE:
             return message
         if not is_valid_uid(command.sop_class_uid) or not command.sop_instance_uid or not command.has_data_set:
             message.refusal = MessageInvalid("A C-STORE request without SOP class, SOP instance or data set.")
         elif len(command.sop_instance_uid) > _MAX_UID_CHARS:
             message.refusal = MessageInvalid("The SOP Instance UID of a C-STORE request is too long.")
-        elif command.sop_class_uid != context.abstract or context.abstract == VERIFICATION:
+        elif command.sop_class_uid != context.abstract or context.abstract in NOT_FOR_STORAGE:
             message.refusal = SopClassRefused("The SOP class is not the one of the presentation context.")
         else:
             message.part = self._spool.part("application/dicom")

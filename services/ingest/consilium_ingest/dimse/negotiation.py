@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from consilium_dicom.sop_classes import is_private, is_storage
 from consilium_dicom.uids import TRANSFER_SYNTAXES
 from consilium_ingest.dimse.errors import AssociationRefused
-from consilium_ingest.dimse.incoming import VERIFICATION
+from consilium_ingest.dimse.incoming import NOT_FOR_STORAGE
 from consilium_ingest.dimse.pdu import APPLICATION_CONTEXT, Answered, Proposed, Request, Result
 from consilium_ingest.dimse.settings import ANY, PeerRule
 
@@ -41,7 +41,7 @@ def answer_contexts(contexts: Sequence[Proposed], private: Sequence[str]) -> lis
 
 def _answer(context: Proposed, private: Sequence[str]) -> Answered:
     known: Sequence[str] | Mapping[str, object]
-    if context.abstract == VERIFICATION:
+    if context.abstract in NOT_FOR_STORAGE:
         known = _UNCOMPRESSED
     elif is_storage(context.abstract) or (is_private(context.abstract) and {context.abstract, ANY} & set(private)):
         known = TRANSFER_SYNTAXES

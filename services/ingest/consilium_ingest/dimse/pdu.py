@@ -91,11 +91,11 @@ def _items(data: bytes, at: int = 0) -> Iterator[tuple[int, bytes]]:
     """Yield (type, value) of a run of items that must fill ``data`` exactly."""
     while at < len(data):
         if at + 4 > len(data):
-            raise ProtocolViolation("An item of the A-ASSOCIATE-RQ is cut off.")
+            raise ProtocolViolation("An item of an A-ASSOCIATE PDU is cut off.")
         kind, length = struct.unpack_from(">BxH", data, at)
         at += 4
         if at + length > len(data):
-            raise ProtocolViolation("An item of the A-ASSOCIATE-RQ runs past its end.")
+            raise ProtocolViolation("An item of an A-ASSOCIATE PDU runs past its end.")
         yield kind, data[at : at + length]
         at += length
 
@@ -169,10 +169,44 @@ _SMALLEST_FRAGMENT = 128
 
 def encode_command(context_id: int, command: bytes, max_pdu_bytes: int) -> bytes:
     """Return the P-DATA-TF PDUs of a command set, none larger than the peer takes; 0: any size (PS3.8 9.3.5, D.1)."""
-    room = max(_SMALLEST_FRAGMENT, max_pdu_bytes - 6) if max_pdu_bytes else len(command)
-    pieces = [command[at : at + room] for at in range(0, len(command), room)]
+    return _fragments(context_id, command, max_pdu_bytes, 1)
+
+
+def encode_data_set(context_id: int, data_set: bytes, max_pdu_bytes: int) -> bytes:
+    """Return the P-DATA-TF PDUs of a data set, likewise."""
+    return _fragments(context_id, data_set, max_pdu_bytes, 0)
+
+
+def _fragments(context_id: int, data: bytes, max_pdu_bytes: int, kind: int) -> bytes:
+    room = max(_SMALLEST_FRAGMENT, max_pdu_bytes - 6) if max_pdu_bytes else len(data)
+    pieces = [data[at : at + room] for at in range(0, len(data), room)]
     out = []
     for number, piece in enumerate(pieces, 1):
-        control = 3 if number == len(pieces) else 1
+        control = kind | (2 if number == len(pieces) else 0)
         out.append(encode(Pdu.DATA, struct.pack(">IBB", len(piece) + 2, context_id, control) + piece))
     return b"".join(out)
+
+
+def encode_request(called: str, calling: str, context: Proposed, max_pdu_bytes: int) -> bytes:
+    """Return an A-ASSOCIATE-RQ of one context whose provider (SCP) the requestor is (PS3.8 9.3.2, PS3.7 D.3.3.4)."""
+    titles = b"".join(one.encode("ascii", "replace")[:16].ljust(16) for one in (called, calling))
+    syntaxes = b"".join(_item(0x40, one.encode()) for one in context.syntaxes)
+    proposed = struct.pack(">Bxxx", context.id) + _item(0x30, context.abstract.encode()) + syntaxes
+    abstract = context.abstract.encode()
+    roles = struct.pack(">H", len(abstract)) + abstract + b"\x00\x01"  # user: no, provider: yes
+    user = _item(0x51, struct.pack(">I", max_pdu_bytes)) + _item(0x52, IMPLEMENTATION_CLASS_UID.encode())
+    user += _item(0x54, roles) + _item(0x55, IMPLEMENTATION_VERSION.encode())
+    items = _item(0x10, APPLICATION_CONTEXT.encode()) + _item(0x20, proposed) + _item(0x50, user)
+    return encode(Pdu.ASSOCIATE_RQ, struct.pack(">Hxx", 1) + titles + bytes(32) + items)
+
+
+def decode_accept(body: bytes) -> tuple[dict[int, str], int]:
+    """Return the accepted contexts (id: transfer syntax) and the largest PDU of an A-ASSOCIATE-AC; raise ProtocolViolation."""
+    accepted, most = {}, 0
+    for kind, value in _items(body, 68):
+        if kind == 0x21 and len(value) >= 4 and value[2] == Result.ACCEPTED:
+            syntax = [_text(inner) for what, inner in _items(value, 4) if what == 0x40]
+            accepted[value[0]] = syntax[0] if syntax else ""
+        elif kind == 0x50:
+            most, _ = _user_information(value)
+    return accepted, most

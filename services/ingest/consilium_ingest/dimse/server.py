@@ -11,6 +11,7 @@ import structlog
 
 from consilium_archive.writer import ArchiveWriter
 from consilium_core.errors import Conflict
+from consilium_ingest.commitment.keeper import Keeper
 from consilium_ingest.dimse import measures
 from consilium_ingest.dimse.association import Association
 from consilium_ingest.dimse.errors import AssociationLimit
@@ -35,8 +36,11 @@ class DicomPortUnusable(Conflict):
 class DimseServer:
     """All associations of the process; open with ``open_dimse``."""
 
-    def __init__(self, platform: Platform, settings: DimseSettings, writer: ArchiveWriter, spool: Spool) -> None:
+    def __init__(
+        self, platform: Platform, settings: DimseSettings, writer: ArchiveWriter, spool: Spool, keeper: Keeper
+    ) -> None:
         self.settings = settings
+        self.keeper = keeper
         self.writer = writer
         self.spool = spool
         self.audit = platform.audit
@@ -97,10 +101,10 @@ class DimseServer:
 
 @asynccontextmanager
 async def open_dimse(
-    platform: Platform, settings: DimseSettings, writer: ArchiveWriter, spool: Spool
+    platform: Platform, settings: DimseSettings, writer: ArchiveWriter, spool: Spool, keeper: Keeper
 ) -> AsyncIterator[DimseServer]:
     """Listen for the length of the block; at its end messages in hand are answered first."""
-    server = DimseServer(platform, settings, writer, spool)
+    server = DimseServer(platform, settings, writer, spool, keeper)
     loop = asyncio.get_running_loop()
     try:
         listener = await loop.create_server(

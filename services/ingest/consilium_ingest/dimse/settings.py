@@ -56,6 +56,17 @@ def _network(text: str) -> IPv4Network | IPv6Network:
     return ip_network(text)
 
 
+class Remote(BaseModel):
+    """Where a peer listens: reports of storage commitment go there when the association that asked is gone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tenant: str = Field(min_length=1, max_length=64)
+    title: str = Field(min_length=1, max_length=16, pattern=r"^[!-~]([ -~]*[!-~])?$")
+    host: str = Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9.:%_-]+$")
+    port: int = Field(ge=1, le=65535)
+
+
 LOOPBACK = PeerRule(tenant="demo", calling=(ANY,), addresses=("127.0.0.0/8", "::1/128"))
 
 
@@ -70,6 +81,10 @@ class DimseSettings(RoomSettings):
         default=(LOOPBACK,),
         description='Allow list as JSON: [{"tenant": "demo", "called": ["CONSILIUM"], "calling": ["CT1"], "addresses": ["10.1.0.0/16"]}].',
     )
+    remotes: tuple[Remote, ...] = Field(
+        default=(),
+        description='Where peers listen, for reports of storage commitment, as JSON: [{"tenant": "demo", "title": "CT1", "host": "10.1.0.7", "port": 104}].',
+    )
     private_sop_classes: tuple[str, ...] = Field(
         default=(), description='Vendors\' storage SOP classes that are taken, JSON list of UIDs; ["*"]: all.'
     )
@@ -80,3 +95,11 @@ class DimseSettings(RoomSettings):
     idle_s: float = Field(default=300, gt=0, description="An association without a message is aborted after that, s.")
     network_s: float = Field(default=60, gt=0, description="Longest silence in the middle of a message, s.")
     drain_s: float = Field(default=10, ge=0, description="At the end, messages begun are waited for that long, s.")
+
+    @field_validator("remotes")
+    @classmethod
+    def _one_address_each(cls, given: tuple[Remote, ...]) -> tuple[Remote, ...]:
+        titles = [(one.tenant, one.title) for one in given]
+        if len(set(titles)) < len(titles):
+            raise ValueError("an AE title of a tenant has one address")
+        return given

@@ -2,9 +2,10 @@
 import { useState } from 'react';
 import { Button, notify, ProblemNotice } from '@/kit';
 import { useAction } from '@/lib/action';
-import { api, fetchBlob } from '@/lib/api';
+import { api } from '@/lib/api';
 import { user } from '@/lib/auth';
 import { t } from '@/lib/i18n/app';
+import { openTab } from '@/lib/openTab';
 import { may } from '@/lib/roles';
 import type { Report } from '@/protocol/types';
 import { SignDialog } from './SignDialog';
@@ -35,17 +36,6 @@ export function possibleActs(report: Report): Act[] {
   }
 }
 
-/** Open the printed report in a new tab; its object URL lives as long as that tab needs to read it. */
-async function openPdf(id: string): Promise<void> {
-  const url = URL.createObjectURL(await fetchBlob(reportPath(id, '/pdf')));
-  const anchor = document.createElement('a');
-  anchor.href = url;
-  anchor.target = '_blank';
-  anchor.rel = 'noopener';
-  anchor.click();
-  setTimeout(() => URL.revokeObjectURL(url), 60_000);
-}
-
 interface Props {
   report: Report;
   settle: () => Promise<Report | null>;
@@ -74,7 +64,7 @@ export function ReportActions({ report, settle, onChanged }: Props) {
 
   return (
     <>
-      <Button icon="file" busy={busy} onClick={() => void run(() => openPdf(report.id))}>
+      <Button icon="file" busy={busy} onClick={() => void run(() => openTab(reportPath(report.id, '/pdf')))}>
         {t('report.pdf')}
       </Button>
       {possibleActs(report).map((name) => (

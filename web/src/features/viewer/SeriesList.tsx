@@ -1,4 +1,5 @@
 /** The patient's studies and the series of the open one, with thumbnails. */
+import { useEffect, useState } from 'react';
 import { Link } from 'wouter';
 import { Icon, Skeleton } from '@/kit';
 import { calendarDate } from '@/lib/when';
@@ -6,6 +7,7 @@ import { instancePath } from '@/lib/viewport/frames';
 import type { DisplaySet } from '@/lib/viewport/study';
 import { Thumbnail } from '@/lib/viewport/Thumbnail';
 import type { Study } from '@/protocol/types';
+import type * as Receipts from './Receipt';
 import type { StudyData } from './useStudy';
 import { w } from './words';
 
@@ -46,7 +48,17 @@ export function StudyList({ studies, studyUid }: { studies: readonly Study[]; st
   );
 }
 
+/** The button of the storage receipt; null until it is here. */
+function useReceipt(): typeof Receipts | null {
+  const [receipt, setReceipt] = useState<typeof Receipts | null>(null);
+  useEffect(() => {
+    import('./Receipt').then(setReceipt, () => undefined); // the pictures are what counts here
+  }, []);
+  return receipt;
+}
+
 export function SeriesList({ data, studyUid, openId, onOpen }: Props) {
+  const receipt = useReceipt();
   return (
     <nav className="series-list" data-testid="series-list" aria-label={w('series')}>
       {data.studies.length > 1 && (
@@ -55,6 +67,7 @@ export function SeriesList({ data, studyUid, openId, onOpen }: Props) {
           <StudyList studies={data.studies} studyUid={studyUid} />
         </details>
       )}
+      {receipt && <receipt.Receipt studyUid={studyUid} />}
       {data.series === null && <Skeleton share={80} />}
       {data.series?.map(({ head, sets }) => (
         <section key={head.seriesUid} className="series">
