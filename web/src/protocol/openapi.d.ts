@@ -184,6 +184,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imaging/studies/{uid}/priors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Priors */
+        get: operations["imaging_priors_api_v1_imaging_studies__uid__priors_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/worklist": {
         parameters: {
             query?: never;
@@ -336,6 +353,111 @@ export interface paths {
         put?: never;
         /** Release */
         post: operations["ingest_release_api_v1_ingest_quarantine__entry_id__release_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ingest/routing/destinations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Destinations */
+        get: operations["ingest_destinations_api_v1_ingest_routing_destinations_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ingest/routing/rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Rules */
+        get: operations["ingest_rules_api_v1_ingest_routing_rules_get"];
+        put?: never;
+        /** Add */
+        post: operations["ingest_add_api_v1_ingest_routing_rules_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ingest/routing/rules/dry-run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Dry Run */
+        post: operations["ingest_dry_run_api_v1_ingest_routing_rules_dry_run_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ingest/routing/rules/{rule_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Rule */
+        get: operations["ingest_rule_api_v1_ingest_routing_rules__rule_id__get"];
+        /** Change */
+        put: operations["ingest_change_api_v1_ingest_routing_rules__rule_id__put"];
+        post?: never;
+        /** Remove */
+        delete: operations["ingest_remove_api_v1_ingest_routing_rules__rule_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ingest/routing/studies/{study_uid}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Study */
+        get: operations["ingest_study_api_v1_ingest_routing_studies__study_uid__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ingest/routing/studies/{study_uid}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Again */
+        post: operations["ingest_again_api_v1_ingest_routing_studies__study_uid__retry_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1751,6 +1873,18 @@ export interface components {
             events: components["schemas"]["AgentEvent"][];
         };
         /**
+         * Backlog
+         * @description What is not done yet.
+         */
+        Backlog: {
+            /** Bytes */
+            bytes: number;
+            /** Instances */
+            instances: number;
+            /** Sending */
+            sending: number;
+        };
+        /**
          * CaptureClip
          * @description Store the last ``seconds`` of the local full-quality frames as one multi-frame object.
          */
@@ -2041,6 +2175,53 @@ export interface components {
             study_uid: string | null;
         };
         /**
+         * ConditionsBody
+         * @description What an instance must be; all of what is said, of one list any word. ``*`` and ``?`` stand for characters in descriptions, names, titles.
+         */
+        ConditionsBody: {
+            /**
+             * Calling Ae Titles
+             * @default []
+             */
+            calling_ae_titles: string[];
+            /**
+             * Modalities
+             * @default []
+             */
+            modalities: string[];
+            /**
+             * Origins
+             * @default []
+             */
+            origins: ("stow" | "capture" | "dimse" | "import")[];
+            /**
+             * Series Descriptions
+             * @default []
+             */
+            series_descriptions: string[];
+            /** Slice Thickness At Least Mm */
+            slice_thickness_at_least_mm?: number | null;
+            /** Slice Thickness At Most Mm */
+            slice_thickness_at_most_mm?: number | null;
+            /**
+             * Sop Class Uids
+             * @default []
+             */
+            sop_class_uids: string[];
+            /**
+             * Station Names
+             * @default []
+             */
+            station_names: string[];
+            /** Study Age At Most Days */
+            study_age_at_most_days?: number | null;
+            /**
+             * Study Descriptions
+             * @default []
+             */
+            study_descriptions: string[];
+        };
+        /**
          * Consultation
          * @description A consultation.
          */
@@ -2133,6 +2314,20 @@ export interface components {
             place: "first" | "copy";
         };
         /**
+         * DayOut
+         * @description One day (UTC) of a dry run.
+         */
+        DayOut: {
+            /** Bytes */
+            bytes: number;
+            /** Date */
+            date: string;
+            /** Instances */
+            instances: number;
+            /** Studies */
+            studies: number;
+        };
+        /**
          * DecisionIn
          * @description Why an object is released or rejected; ``version`` is the entry's as the person has seen it.
          */
@@ -2141,6 +2336,54 @@ export interface components {
             reason: string;
             /** Version */
             version: number;
+        };
+        /**
+         * DestinationOut
+         * @description A destination and its health; ``bytes_per_s``: moving average of what was sent. Addresses are not told.
+         */
+        DestinationOut: {
+            backlog: components["schemas"]["Backlog"];
+            /**
+             * Breaker
+             * @enum {string}
+             */
+            breaker: "closed" | "open" | "half-open";
+            /** Bytes Per S */
+            bytes_per_s: number | null;
+            /** Currency */
+            currency: string;
+            /** Failures */
+            failures: number;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "stow" | "dimse";
+            /** Measured At */
+            measured_at: string | null;
+            /** Name */
+            name: string;
+            /** Price Per Gb */
+            price_per_gb: number | null;
+            problem: components["schemas"]["Said"] | null;
+            /** Problem At */
+            problem_at: string | null;
+            /** Sent Bytes */
+            sent_bytes: number;
+            /** Sent Instances */
+            sent_instances: number;
+            /** Shut Until */
+            shut_until: string | null;
+        };
+        /**
+         * DestinationPage
+         * @description The tenant's destinations.
+         */
+        DestinationPage: {
+            /** Items */
+            items: components["schemas"]["DestinationOut"][];
+            /** Next Cursor */
+            next_cursor?: null;
         };
         /**
          * Device
@@ -2194,6 +2437,55 @@ export interface components {
             mended: components["schemas"]["FindingOut"][];
             /** New */
             new: components["schemas"]["FindingOut"][];
+        };
+        /**
+         * DryRunIn
+         * @description A rule to try on what came in the last days; ``bytes_per_s``: stated for a destination that nothing was measured of.
+         */
+        DryRunIn: {
+            /** Bytes Per S */
+            bytes_per_s?: number | null;
+            /**
+             * Days
+             * @default 7
+             */
+            days: number;
+            rule: components["schemas"]["RuleIn"];
+        };
+        /**
+         * DryRunOut
+         * @description What the rule would have sent. ``seconds``: at ``bytes_per_s``; a GB of ``cost`` is 10^9 bytes; ``complete`` False: the bound was reached.
+         */
+        DryRunOut: {
+            /**
+             * Bandwidth
+             * @enum {string}
+             */
+            bandwidth: "stated" | "measured" | "unknown";
+            /** Bytes */
+            bytes: number;
+            /** Bytes Per S */
+            bytes_per_s: number | null;
+            /** Complete */
+            complete: boolean;
+            /** Cost */
+            cost: number | null;
+            /** Currency */
+            currency: string;
+            /** Days */
+            days: components["schemas"]["DayOut"][];
+            /** Instances */
+            instances: number;
+            /** Kept Back */
+            kept_back: number;
+            /** Looked At */
+            looked_at: number;
+            /** Price Per Gb */
+            price_per_gb: number | null;
+            /** Seconds */
+            seconds: number | null;
+            /** Studies */
+            studies: number;
         };
         /**
          * EnrollReply
@@ -2617,6 +2909,37 @@ export interface components {
             poll_wait_s: number;
         };
         /**
+         * JobOut
+         * @description One instance on its way.
+         */
+        JobOut: {
+            /** Attempts */
+            attempts: number;
+            /** Destination */
+            destination: string;
+            /** Next Attempt At */
+            next_attempt_at: string | null;
+            /**
+             * Priority
+             * @enum {string}
+             */
+            priority: "stat" | "routine" | "background";
+            problem: components["schemas"]["Said"] | null;
+            /** Rule Id */
+            rule_id: string;
+            /** Sent At */
+            sent_at: string | null;
+            /** Series Uid */
+            series_uid: string;
+            /** Sop Instance Uid */
+            sop_instance_uid: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "waiting" | "sending" | "failed" | "sent" | "given-up";
+        };
+        /**
          * KeyImage
          * @description An image that the report points at.
          */
@@ -2870,6 +3193,69 @@ export interface components {
             server_time: string;
         };
         /**
+         * PriorPage
+         * @description Priors in the order in which they are fetched. Without a consultation (null) nobody here has booked one about the study, if it exists.
+         */
+        PriorPage: {
+            /** Consultation Id */
+            consultation_id: string | null;
+            /** Items */
+            items: components["schemas"]["PriorStudy"][];
+            /** Next Cursor */
+            next_cursor?: string | null;
+        };
+        /**
+         * PriorReason
+         * @description Why a prior was chosen.
+         */
+        PriorReason: {
+            code: components["schemas"]["Reason"];
+            /** Text En */
+            text_en: string;
+            /** Text Zh */
+            text_zh: string;
+        };
+        /**
+         * PriorStudy
+         * @description One prior. ``problem``: the code of what kept it from being hot; dates as DICOM writes them (DA, TM).
+         */
+        PriorStudy: {
+            /**
+             * Chosen At
+             * Format: date-time
+             */
+            chosen_at: string;
+            /** Description */
+            description: string;
+            /**
+             * Hot At
+             * @description When the whole of it was hot for the first time.
+             */
+            hot_at: string | null;
+            /** Hot Bytes */
+            hot_bytes: number;
+            /** Instances */
+            instances: number;
+            /** Modalities */
+            modalities: string[];
+            /** Problem */
+            problem: string | null;
+            reason: components["schemas"]["PriorReason"];
+            /** Size Bytes */
+            size_bytes: number;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "waiting" | "partly" | "hot" | "failed";
+            /** Study Date */
+            study_date: string;
+            /** Study Time */
+            study_time: string;
+            /** Study Uid */
+            study_uid: string;
+        };
+        /**
          * ProposalOut
          * @description A corrected identity that waits for a second person.
          */
@@ -2898,6 +3284,12 @@ export interface components {
             verdict: string;
         };
         /**
+         * Reason
+         * @description Why a prior was chosen, the strongest first.
+         * @enum {string}
+         */
+        Reason: "same-modality-and-body-part" | "same-modality" | "same-body-part" | "newest";
+        /**
          * ReasonBody
          * @description Why, in words.
          */
@@ -2907,6 +3299,20 @@ export interface components {
              * @default
              */
             reason: string;
+        };
+        /**
+         * ReasonOut
+         * @description Why a rule made no job of so many instances.
+         */
+        ReasonOut: {
+            /** Code */
+            code: string;
+            /** Instances */
+            instances: number;
+            /** Text En */
+            text_en: string;
+            /** Text Zh */
+            text_zh: string;
         };
         /**
          * ReceiptDocument
@@ -3030,6 +3436,25 @@ export interface components {
             outcome: "succeeded" | "failed" | "cancelled";
         };
         /**
+         * RetryIn
+         * @description Which destination; none: all.
+         */
+        RetryIn: {
+            /**
+             * Destination
+             * @default
+             */
+            destination: string;
+        };
+        /**
+         * RetryOut
+         * @description How many instances are tried again now.
+         */
+        RetryOut: {
+            /** Instances */
+            instances: number;
+        };
+        /**
          * RoomCreation
          * @description ``POST /api/v1/rooms``: ``title`` must not name the patient, lists show it to everybody.
          */
@@ -3149,6 +3574,145 @@ export interface components {
             tracks: components["schemas"]["TrackWire"][];
             /** Waiting Since */
             waiting_since?: string | null;
+        };
+        /**
+         * RuleChange
+         * @description A rule anew; ``version`` is the one that was looked at.
+         */
+        RuleChange: {
+            /**
+             * @default {
+             *       "calling_ae_titles": [],
+             *       "modalities": [],
+             *       "origins": [],
+             *       "series_descriptions": [],
+             *       "sop_class_uids": [],
+             *       "station_names": [],
+             *       "study_descriptions": []
+             *     }
+             */
+            conditions: components["schemas"]["ConditionsBody"];
+            /** Destination */
+            destination: string;
+            /**
+             * Enabled
+             * @default true
+             */
+            enabled: boolean;
+            /** Name */
+            name: string;
+            /**
+             * Priority
+             * @default routine
+             * @enum {string}
+             */
+            priority: "stat" | "routine" | "background";
+            /** Version */
+            version: number;
+        };
+        /**
+         * RuleIn
+         * @description A rule as its author writes it.
+         */
+        RuleIn: {
+            /**
+             * @default {
+             *       "calling_ae_titles": [],
+             *       "modalities": [],
+             *       "origins": [],
+             *       "series_descriptions": [],
+             *       "sop_class_uids": [],
+             *       "station_names": [],
+             *       "study_descriptions": []
+             *     }
+             */
+            conditions: components["schemas"]["ConditionsBody"];
+            /** Destination */
+            destination: string;
+            /**
+             * Enabled
+             * @default true
+             */
+            enabled: boolean;
+            /** Name */
+            name: string;
+            /**
+             * Priority
+             * @default routine
+             * @enum {string}
+             */
+            priority: "stat" | "routine" | "background";
+        };
+        /**
+         * RuleOut
+         * @description A rule as it stands; ``since``: it is for what was received from then on.
+         */
+        RuleOut: {
+            /** Changed At */
+            changed_at: string;
+            /** Changed By */
+            changed_by: string;
+            conditions: components["schemas"]["ConditionsBody"];
+            /** Destination */
+            destination: string;
+            /** Enabled */
+            enabled: boolean;
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /**
+             * Priority
+             * @enum {string}
+             */
+            priority: "stat" | "routine" | "background";
+            /** Since */
+            since: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * RulePage
+         * @description All rules of the tenant, in the order in which they were made.
+         */
+        RulePage: {
+            /** Items */
+            items: components["schemas"]["RuleOut"][];
+            /** Next Cursor */
+            next_cursor?: null;
+        };
+        /**
+         * RuleTraceOut
+         * @description What one rule says of the study.
+         */
+        RuleTraceOut: {
+            /** Destination */
+            destination: string;
+            /** Matched */
+            matched: number;
+            /** Missed */
+            missed: components["schemas"]["ReasonOut"][];
+            /** Name */
+            name: string;
+            /** Rule Id */
+            rule_id: string;
+        };
+        /**
+         * Said
+         * @description A cause in plain words, and who can mend it.
+         */
+        Said: {
+            /** Code */
+            code: string;
+            /**
+             * Mend
+             * @enum {string}
+             */
+            mend: "caller" | "operator" | "admin" | "retry" | "vendor";
+            /** Text En */
+            text_en: string;
+            /** Text Zh */
+            text_zh: string;
         };
         /**
          * ScrubRun
@@ -3317,6 +3881,26 @@ export interface components {
             bytes: number;
             /** Unacknowledged */
             unacknowledged: number;
+        };
+        /**
+         * StandingOut
+         * @description Instances of the study that stand alike at one destination.
+         */
+        StandingOut: {
+            /** Destination */
+            destination: string;
+            /** Instances */
+            instances: number;
+            /** Last Sent At */
+            last_sent_at: string | null;
+            /** Next Attempt At */
+            next_attempt_at: string | null;
+            problem: components["schemas"]["Said"] | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "waiting" | "sending" | "failed" | "sent" | "given-up";
         };
         /**
          * StartBody
@@ -3515,6 +4099,28 @@ export interface components {
             items: components["schemas"]["TombstoneOut"][];
             /** Next Cursor */
             next_cursor: string | null;
+        };
+        /**
+         * TraceOut
+         * @description Why a study is not there, or that it is; ``held``: objects of it that wait in quarantine; ``complete`` False: only the first instances were held against the rules.
+         */
+        TraceOut: {
+            /** Complete */
+            complete: boolean;
+            /** Destinations */
+            destinations: components["schemas"]["StandingOut"][];
+            /** Held */
+            held: number;
+            /** Instances */
+            instances: number;
+            /** Jobs */
+            jobs: components["schemas"]["JobOut"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+            /** Rules */
+            rules: components["schemas"]["RuleTraceOut"][];
+            /** Study Uid */
+            study_uid: string;
         };
         /**
          * TrackWire
@@ -4046,6 +4652,37 @@ export interface operations {
             };
         };
     };
+    imaging_priors_api_v1_imaging_studies__uid__priors_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PriorPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     imaging_studies_api_v1_imaging_worklist_get: {
         parameters: {
             query?: {
@@ -4388,6 +5025,277 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ReleasedOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_destinations_api_v1_ingest_routing_destinations_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DestinationPage"];
+                };
+            };
+        };
+    };
+    ingest_rules_api_v1_ingest_routing_rules_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RulePage"];
+                };
+            };
+        };
+    };
+    ingest_add_api_v1_ingest_routing_rules_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RuleIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_dry_run_api_v1_ingest_routing_rules_dry_run_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DryRunIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DryRunOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_rule_api_v1_ingest_routing_rules__rule_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_change_api_v1_ingest_routing_rules__rule_id__put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RuleChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_remove_api_v1_ingest_routing_rules__rule_id__delete: {
+        parameters: {
+            query: {
+                version: number;
+            };
+            header?: never;
+            path: {
+                rule_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_study_api_v1_ingest_routing_studies__study_uid__get: {
+        parameters: {
+            query?: {
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                study_uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TraceOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ingest_again_api_v1_ingest_routing_studies__study_uid__retry_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study_uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RetryIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetryOut"];
                 };
             };
             /** @description Validation Error */
