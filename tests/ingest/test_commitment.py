@@ -162,7 +162,7 @@ async def test_what_can_not_be_decided_at_once_is_answered_later(
 async def test_a_receipt_names_every_instance_with_its_hash_and_is_verified_without_us(
     any_platform: Platform, client: httpx2.AsyncClient
 ) -> None:
-    _, sop, data = await stored(client, PatientID="P7")
+    _, sop, data = await stored(client, PatientID="PID-4711")
     uid, unknown = new_uid(), new_uid()
     await commit(client, uid, (CT, sop), (CT, unknown))
     document = (await client.get(f"{RECEIPTS}/transactions/{uid}/receipt")).json()
@@ -175,10 +175,10 @@ async def test_a_receipt_names_every_instance_with_its_hash_and_is_verified_with
     assert (missing["committed"], missing["why"], missing["failure_reason"]) == (False, "unknown", "0112")
     assert (said["subject"], said["committed"], said["not_committed"]) == ({"transaction_uid": uid}, 1, 1)
     assert (said["requested_by"]["name"], said["requested_by"]["origin"]) == ("admin", "dicomweb")
-    assert "P7" not in json.dumps(document)
+    assert "PID-4711" not in json.dumps(document)
     jose = await client.get(f"/dicomweb/commitment-requests/{uid}", headers={"Accept": "application/jose"})
     assert (jose.headers["content-type"], jose.text) == ("application/jose", document["jws"])  # the same text for ever
-    trail = await any_platform.audit.search("demo", action="receipt.view", patient_id="P7")
+    trail = await any_platform.audit.search("demo", action="receipt.view", patient_id="PID-4711")
     assert [(entry["subject"], entry["detail"]) for entry in trail] == [(uid, "1 committed, 1 not")] * 2
 
 

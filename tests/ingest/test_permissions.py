@@ -59,6 +59,7 @@ IMAGING: dict[tuple[str, str], Endpoint] = {
     )
 } | {
     ("GET", "/wado"): Endpoint(_READ, "?requestType=WADO&studyUID={study}&seriesUID={series}&objectUID={instance}"),
+    ("GET", "/api/v1/imaging/studies/{uid}/priors"): Endpoint(_READ, foreign="own"),
 }  # fmt: skip
 _RULES, _ROUTED = "/api/v1/ingest/routing/rules", "/api/v1/ingest/routing/studies/{study_uid}"
 _RULE = {"name": "curious", "destination": "upper"}
@@ -160,7 +161,7 @@ async def test_every_endpoint_stands_in_the_table_with_its_one_permission_or_is_
 async def test_every_role_gets_exactly_what_the_table_says_and_refusals_are_audited(
     any_platform: Platform, door: Door, room: str
 ) -> None:
-    names = dict.fromkeys(("study", "series", "instance", "study_uid", "transaction_uid"), "1.2.3")
+    names = dict.fromkeys(("study", "series", "instance", "uid", "study_uid", "transaction_uid"), "1.2.3")
     names |= {"path:path": "7FE00010", "frames": "1", "frame": "1"}
     names |= dict.fromkeys(("upload_id", "entry_id", "hold_id", "rule_id"), "x")
     refused = 0
@@ -222,7 +223,7 @@ async def filled(platform: Platform, door: Door, client: httpx2.AsyncClient) -> 
     async with door_client(door, bearer(platform, Role.SITE, subject="one") | TUS) as site:
         upload = (await create(site, file)).rsplit("/", 1)[1]
     return {
-        "study": study, "study_uid": study, "series": series, "instance": instance, "path:path": "7FE00010", "frames": "1",
+        "study": study, "uid": study, "study_uid": study, "series": series, "instance": instance, "path:path": "7FE00010", "frames": "1",
         "frame": "1", "transaction_uid": "1.2.4", "rule_id": rule.json()["id"], "entry_id": entry["id"],
         "hold_id": hold.json()["id"], "upload_id": upload,
     }  # fmt: skip
