@@ -149,6 +149,19 @@ async def test_an_identity_is_proposed_by_one_and_approved_by_another(
     assert item["00081196"]["Value"] == [0xB000], "coercion of data elements"
 
 
+async def test_equal_corrections_have_equal_digests_so_that_what_was_seen_is_what_is_approved(
+    client: httpx2.AsyncClient,
+) -> None:
+    for _ in range(3):
+        await store(client, unborn())
+    ids = [one["id"] for one in (await client.get(BASE)).json()["items"]]
+    for entry_id, birth_date in zip(ids, ("19500101", "19500101", "19500102"), strict=True):
+        change = {"version": 1, "reason": "checked with the ward", "birth_date": birth_date}
+        assert (await client.post(f"{BASE}/{entry_id}/identity", json=change)).status_code == 200
+    first, same, other = [one["proposal_digest"] for one in (await client.get(BASE)).json()["items"]]
+    assert first == same != other
+
+
 async def test_the_original_is_kept_beside_the_corrected_object(
     any_platform: Platform, client: httpx2.AsyncClient, second: httpx2.AsyncClient
 ) -> None:

@@ -2539,7 +2539,7 @@ export interface components {
         };
         /**
          * EntryOut
-         * @description A held object in a list.
+         * @description A held object in a list; ``proposal_digest``: equal for equal corrections (SHA-256 of what they change).
          */
         EntryOut: {
             /** Decided At */
@@ -2563,6 +2563,8 @@ export interface components {
             origin: {
                 [key: string]: string;
             };
+            /** Proposal Digest */
+            proposal_digest: string | null;
             /** Proposed By */
             proposed_by: string | null;
             /** Reason */
@@ -2655,6 +2657,8 @@ export interface components {
                 [key: string]: string;
             };
             proposal: components["schemas"]["ProposalOut"] | null;
+            /** Proposal Digest */
+            proposal_digest: string | null;
             /** Proposed By */
             proposed_by: string | null;
             /** Reason */

@@ -497,6 +497,7 @@ export const held = Array.from({ length: 14 }, (_, n) => ({
   origin: { kind: 'dimse', calling: 'US_ROOM_2' },
   identity: Object.fromEntries(HELD_FACTS.map(([field, value]) => [field, value])),
   proposed_by: null,
+  proposal_digest: null,
   decided_by: n === 13 ? 'qc' : null,
   decided_at: n === 13 ? ago(1) : null,
   reason: n === 13 ? 'A phantom, no patient' : null,

@@ -369,7 +369,8 @@ const routes = [
       const at = new Date().toISOString();
       entry.proposal = { by: by.id, name: by.name, at, reason, changes, shown, verdict: 'accept', difference };
       for (const fact of entry.comparison.facts) fact.proposed = changes[fact.field] ?? null;
-      return Object.assign(entry, { proposed_by: by.id, version: entry.version + 1 });
+      const proposal_digest = JSON.stringify(changes);
+      return Object.assign(entry, { proposed_by: by.id, proposal_digest, version: entry.version + 1 });
     },
   ],
   [
@@ -378,7 +379,12 @@ const routes = [
     ({ id: e }, { query }) => {
       const entry = heldEntry(e, Number(query.get('version')));
       for (const fact of entry.comparison.facts) fact.proposed = null;
-      return Object.assign(entry, { proposal: null, proposed_by: null, version: entry.version + 1 });
+      return Object.assign(entry, {
+        proposal: null,
+        proposed_by: null,
+        proposal_digest: null,
+        version: entry.version + 1,
+      });
     },
   ],
   [

@@ -17,6 +17,7 @@ const entry: Held = {
   origin: {},
   identity: { patient_id: 'P1', patient_name: 'A' },
   proposed_by: null,
+  proposal_digest: null,
   decided_by: null,
   decided_at: null,
   reason: null,
@@ -32,7 +33,9 @@ describe('what is decided in one go', () => {
       { reasons: ['identity-differs'] },
       { identity: { patient_id: 'P2', patient_name: 'A' } },
       { identity: { patient_id: 'P1', patient_name: 'B' } },
+      { identity: { patient_id: 'P1', patient_name: 'A', birth_date: '19500101' } },
       { proposed_by: 'somebody' },
+      { proposal_digest: 'another' },
     ];
     for (const other of others) expect(alike(entry, { ...entry, id: 'b', ...other })).toBe(false);
   });

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -98,7 +100,7 @@ class ComparisonOut(_Wire):
 
 
 class EntryOut(_Wire):
-    """A held object in a list."""
+    """A held object in a list; ``proposal_digest``: equal for equal corrections (SHA-256 of what they change)."""
 
     id: str
     state: State
@@ -114,6 +116,7 @@ class EntryOut(_Wire):
     origin: dict[str, str]
     identity: dict[str, str]
     proposed_by: str | None
+    proposal_digest: str | None
     decided_by: str | None
     decided_at: datetime | None
     reason: str | None
@@ -187,12 +190,17 @@ def released_out(indexed: Indexed, entry: Entry) -> ReleasedOut:
     )
 
 
+def _digest(changes: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()
+
+
 def _common(entry: Entry) -> dict[str, Any]:
     return {
         "id": entry.id, "state": entry.state, "version": entry.version, "held_at": entry.held_at, "reasons": entry.reasons,
         "study_uid": entry.study_uid, "series_uid": entry.series_uid, "sop_instance_uid": entry.sop_instance_uid,
         "sop_class_uid": entry.sop_class_uid, "modality": entry.modality, "size_bytes": entry.size_bytes,
         "origin": entry.origin.told(), "identity": entry.identity,
-        "proposed_by": entry.proposal["by"] if entry.proposal is not None else None, "decided_by": entry.decided_by,
-        "decided_at": entry.decided_at, "reason": entry.reason,
+        "proposed_by": entry.proposal["by"] if entry.proposal is not None else None,
+        "proposal_digest": _digest(entry.proposal["changes"]) if entry.proposal is not None else None,
+        "decided_by": entry.decided_by, "decided_at": entry.decided_at, "reason": entry.reason,
     }  # fmt: skip

@@ -3,7 +3,7 @@ import { useEffect, useState, type ComponentChildren } from 'react';
 import { Button, Dialog, Field, Notice, notify, ProblemNotice } from '@/kit';
 import { asProblem, type Problem } from '@/lib/problem';
 import { t } from '@/lib/i18n/app';
-import { othersOf, perform, type Act, type Correction, type HeldWhole } from './held';
+import { othersOf, perform, type Act, type Correction, type Held, type HeldWhole } from './held';
 import { IdentityFields } from './IdentityFields';
 import { w, type Word } from './words';
 
@@ -24,9 +24,9 @@ function textOf(entry: HeldWhole, kind: Act['kind']): Word {
   return kind === 'reject' ? 'reject_text' : 'propose_text';
 }
 
-/** The objects that the same may be done with; empty until they are known. */
+/** The objects that the same may be done with, as they are when the dialog opens; empty until they are known. */
 function useOthers(entry: HeldWhole) {
-  const [others, setOthers] = useState<Awaited<ReturnType<typeof othersOf>>>([]);
+  const [others, setOthers] = useState<Held[]>([]);
   const [problem, setProblem] = useState<Problem | null>(null);
   useEffect(() => {
     const stop = new AbortController();
@@ -34,43 +34,64 @@ function useOthers(entry: HeldWhole) {
       .then(setOthers)
       .catch((error: unknown) => !stop.signal.aborted && setProblem(asProblem(error)));
     return () => stop.abort();
-  }, [entry.id, entry.version]);
+  }, []);
   return { others, problem };
 }
 
-export function ActDialog({ entry, kind, onDone, onClose }: Props) {
+/** How far an act on several objects is; `left` begins with the one that is tried next. */
+interface Run {
+  left: readonly Held[];
+  of: number;
+  done: number;
+  out: number; // left as they were: somebody else's by now
+}
+
+function useRun(onDone: () => void) {
+  const [run, setRun] = useState<Run | null>(null);
+  const [busy, setBusy] = useState(false);
+  const [problem, setProblem] = useState<Problem | null>(null);
+  /** Begin with `chosen`, or go on where a problem has stopped it. */
+  const go = async (chosen: readonly Held[], act: Act) => {
+    let now: Run = run ?? { left: chosen, of: chosen.length, done: 0, out: 0 };
+    setProblem(null);
+    setBusy(true);
+    for (let [one, ...rest] = now.left; one; [one, ...rest] = rest) {
+      try {
+        await perform(one, act);
+        now = { ...now, left: rest, done: now.done + 1 };
+      } catch (error) {
+        const why = asProblem(error);
+        if (why.kind !== 'conflict' || now.of === 1) {
+          setProblem(why);
+          setBusy(false);
+          return;
+        }
+        now = { ...now, left: rest, out: now.out + 1 };
+      }
+      setRun(now);
+    }
+    notify(w('done', { n: now.done }), 'ok');
+    if (now.out > 0) notify(w('left_out', { n: now.out }), 'bad');
+    onDone();
+  };
+  return { run, busy, problem, go };
+}
+
+export function ActDialog({ entry: shown, kind, onDone, onClose }: Props) {
+  const [entry] = useState(shown); // as the person has seen it; the page behind may change meanwhile
   const [reason, setReason] = useState('');
   const [correction, setCorrection] = useState<Correction>({});
   const [all, setAll] = useState(false);
-  const [progress, setProgress] = useState<{ done: number; of: number } | null>(null);
-  const [problem, setProblem] = useState<Problem | null>(null);
   const { others, problem: unknown } = useOthers(entry);
-  const busy = progress !== null && problem === null;
-
-  const send = async () => {
+  const { run, busy, problem, go } = useRun(onDone);
+  const send = () => {
     const words = reason.trim();
     const act: Act = kind === 'propose' ? { kind, reason: words, correction } : { kind, reason: words };
-    const chosen = all ? [entry, ...others] : [entry];
-    const left = chosen.slice(progress?.done ?? 0); // after a problem it goes on where it stopped
-    setProblem(null);
-    let done = chosen.length - left.length;
-    setProgress({ done, of: chosen.length });
-    try {
-      for (const one of left) {
-        await perform(one, act);
-        done += 1;
-        setProgress({ done, of: chosen.length });
-      }
-    } catch (error) {
-      setProblem(asProblem(error));
-      return;
-    }
-    notify(w('done', { n: done }), 'ok');
-    onDone();
+    return go(all ? [entry, ...others] : [entry], act);
   };
-
   const unsaid = kind === 'propose' && Object.keys(correction).length === 0;
-  const close = () => (progress && progress.done > 0 ? onDone() : onClose());
+  const close = () => (run ? onDone() : onClose());
+  const many = run !== null && run.of > 1 ? run : null;
   return (
     <Dialog title={w(titleOf(entry, kind))} onClose={busy ? () => undefined : close} wide={kind === 'propose'}>
       <form
@@ -85,7 +106,12 @@ export function ActDialog({ entry, kind, onDone, onClose }: Props) {
         <Reason value={reason} onChange={setReason} />
         {others.length > 0 && (
           <label className="check-line">
-            <input type="checkbox" checked={all} disabled={busy} onChange={(e) => setAll(e.currentTarget.checked)} />
+            <input
+              type="checkbox"
+              checked={all}
+              disabled={busy || run !== null}
+              onChange={(event) => setAll(event.currentTarget.checked)}
+            />
             <span>
               {w('others', { n: others.length })}
               <span className="hint">{w('others_hint')}</span>
@@ -93,13 +119,11 @@ export function ActDialog({ entry, kind, onDone, onClose }: Props) {
           </label>
         )}
         {unknown && <ProblemNotice problem={unknown} />}
-        {problem && progress && progress.of > 1 && (
-          <Notice tone="warn">{w('stopped', { done: progress.done, n: progress.of })}</Notice>
-        )}
+        {problem && many && <Notice tone="warn">{w('stopped', { done: many.done, n: many.of })}</Notice>}
         {problem && <ProblemNotice problem={problem} />}
         <Actions busy={busy} danger={kind === 'reject'} ready={reason.trim().length >= 2 && !unsaid} onClose={close}>
-          {busy && progress && progress.of > 1
-            ? w('progress', { done: progress.done, n: progress.of })
+          {busy && many
+            ? w('progress', { done: many.done + many.out, n: many.of })
             : w(kind === 'propose' ? 'propose_do' : titleOf(entry, kind))}
         </Actions>
       </form>

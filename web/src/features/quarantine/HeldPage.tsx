@@ -145,37 +145,40 @@ function Facts({ entry }: { entry: HeldWhole }) {
 function Decide({ entry, onChanged }: { entry: HeldWhole; onChanged: () => void }) {
   const [kind, setKind] = useState<Act['kind'] | null>(null);
   const { busy, problem, run } = useAction();
-  if (entry.state !== 'held' || !may('quarantine.decide')) return null;
+  const open = entry.state === 'held';
+  if (!may('quarantine.decide') || (!open && kind === null)) return null; // an act on many outlives the first one's decision
   const own = entry.proposal !== null && entry.proposal.by === user.value?.id;
   return (
     <div className="stack">
-      {own && <Notice>{w('own_proposal')}</Notice>}
+      {own && open && <Notice>{w('own_proposal')}</Notice>}
       {problem && <ProblemNotice problem={problem} />}
-      <div className="held-actions">
-        <Button variant="primary" icon="check" disabled={own} onClick={() => setKind('release')}>
-          {w(entry.proposal ? 'release_corrected' : 'release')}
-        </Button>
-        <Button icon="pen" onClick={() => setKind('propose')}>
-          {w('propose')}
-        </Button>
-        {entry.proposal && (
-          <Button
-            busy={busy}
-            onClick={() =>
-              void run(async () => {
-                await withdraw(entry);
-                onChanged();
-              })
-            }
-          >
-            {w('withdraw')}
+      {open && (
+        <div className="held-actions">
+          <Button variant="primary" icon="check" disabled={own} onClick={() => setKind('release')}>
+            {w(entry.proposal ? 'release_corrected' : 'release')}
           </Button>
-        )}
-        <span className="grow" />
-        <Button variant="danger" icon="close" onClick={() => setKind('reject')}>
-          {w('reject')}
-        </Button>
-      </div>
+          <Button icon="pen" onClick={() => setKind('propose')}>
+            {w('propose')}
+          </Button>
+          {entry.proposal && (
+            <Button
+              busy={busy}
+              onClick={() =>
+                void run(async () => {
+                  await withdraw(entry);
+                  onChanged();
+                })
+              }
+            >
+              {w('withdraw')}
+            </Button>
+          )}
+          <span className="grow" />
+          <Button variant="danger" icon="close" onClick={() => setKind('reject')}>
+            {w('reject')}
+          </Button>
+        </div>
+      )}
       {kind && (
         <ActDialog
           entry={entry}

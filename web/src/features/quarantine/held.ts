@@ -27,7 +27,12 @@ export function said(finding: Finding): string {
 
 const same = (one: readonly string[], other: readonly string[]) => [...one].sort().join() === [...other].sort().join();
 
-/** Say whether what is decided of `entry` may be decided of `other` in one go: same study and findings, nothing else proposed. */
+const PERSON = ['patient_id', 'issuer', 'patient_name', 'birth_date', 'sex'] as const;
+
+/**
+ * Say whether what is decided of `entry` may be decided of `other` in one go: same study, findings and person, and the same
+ * correction proposed or none. A second person approves what was seen, never another correction.
+ */
 export function alike(entry: Held, other: Held): boolean {
   return (
     other.id !== entry.id &&
@@ -35,8 +40,8 @@ export function alike(entry: Held, other: Held): boolean {
     other.study_uid === entry.study_uid &&
     same(other.reasons, entry.reasons) &&
     other.proposed_by === entry.proposed_by &&
-    other.identity['patient_id'] === entry.identity['patient_id'] &&
-    other.identity['patient_name'] === entry.identity['patient_name']
+    other.proposal_digest === entry.proposal_digest &&
+    PERSON.every((name) => other.identity[name] === entry.identity[name])
   );
 }
 

@@ -76,7 +76,8 @@ const en = {
   others_hint: 'Those with the same findings. Each is written to the audit trail by itself.',
   progress: '{done} of {n}',
   done: '{n} {n|object|objects} done',
-  stopped: '{done} of {n} done, then it stopped:',
+  stopped: '{done} of {n} done, then it stopped. The rest goes on from there:',
+  left_out: '{n} left as they were: decided or changed by somebody else meanwhile, or in conflict with the archive',
 };
 
 const zh: Record<keyof typeof en, string> = {
@@ -154,7 +155,8 @@ const zh: Record<keyof typeof en, string> = {
   others_hint: '仅限检验发现相同者。每一个都单独写入审计记录。',
   progress: '{done} / {n}',
   done: '已处理 {n} 个对象',
-  stopped: '已处理 {done} / {n}，随后中止：',
+  stopped: '已处理 {done} / {n}，随后中止。其余可从此处继续：',
+  left_out: '{n} 个保持原样：期间已被他人处理或更改，或与归档冲突',
 };
 
 export const w = defineMessages(en, zh);
