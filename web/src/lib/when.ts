@@ -44,13 +44,14 @@ export function calendarDate(text: string | null | undefined): string {
   return new Intl.DateTimeFormat(language.value, { dateStyle: 'medium' }).format(day);
 }
 
-/** Whole years between a birth date and now, or null when the date is not readable. */
+/** Whole years between a birth date and now, or null when the date is not readable or still to come. */
 export function ageYears(birthDate: string | null | undefined, now = new Date()): number | null {
   const parts = /^(\d{4})-?(\d{2})-?(\d{2})/.exec(birthDate ?? '');
   if (!parts) return null;
   const [year, month, day] = [Number(parts[1]), Number(parts[2]) - 1, Number(parts[3])];
   const before = now.getMonth() < month || (now.getMonth() === month && now.getDate() < day);
-  return now.getFullYear() - year - (before ? 1 : 0);
+  const years = now.getFullYear() - year - (before ? 1 : 0);
+  return years < 0 ? null : years; // a birth date in the future is no age
 }
 
 /** Hours and minutes from DICOM `HHMMSS` or ISO `HH:MM:SS`. */

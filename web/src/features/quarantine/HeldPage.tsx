@@ -98,7 +98,7 @@ function Proposal({ entry }: { entry: HeldWhole }) {
   return (
     <section className="panel">
       <header className="panel-head">
-        <h2>{w('proposal')}</h2>
+        <h2>{w(entry.state === 'held' ? 'proposal' : 'proposal_was')}</h2>
       </header>
       <div className="panel-body stack">
         <p>{w('proposal_by', { who: proposal.name, time: dateTime(proposal.at), reason: proposal.reason })}</p>
@@ -237,7 +237,7 @@ function Whole({ entry, onChanged }: { entry: HeldWhole; onChanged: () => void }
       />
       {entry.decided_at && (
         <Notice tone={TONE[entry.state]}>
-          {w('decided', { time: dateTime(entry.decided_at), who: entry.decided_by ?? '' })}: {entry.reason}
+          {w('decided', { time: dateTime(entry.decided_at) })}: {entry.reason}
         </Notice>
       )}
       <Decide entry={entry} onChanged={onChanged} />
