@@ -2,14 +2,15 @@
 
 Decided here for every door. An instance is committed when the index names it under the SOP Class that was asked for and its bytes lie in
 the first place, with the length that was stored and no open damage; or, where the first place has lost them, in the second. What is held in
-quarantine is **not** committed, though its bytes are durable: nobody can find or retrieve it, and a person may still refuse it.
+quarantine is **not** committed, though its bytes are durable: nobody can find or retrieve it, and a person may still refuse it. Nor is an instance
+of which other bytes are held than those that are indexed: which of the two the sender has nobody knows.
 Nothing is read: that bytes are still the right ones is the scrubber's work, whose marks count here. A commitment holds until the end of retention.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
 from functools import partial
@@ -135,13 +136,9 @@ def _look_up(session: Session, tenant: str, group: Sequence[Reference]) -> list[
         .where(instance.c.tenant_id == tenant, instance.c.sop_instance_uid.in_(uids))
     ).all()  # fmt: skip
     known = {row.sop_instance_uid: row for row in rows}
-    absent = _absent(session, tenant, [uid for uid in uids if uid not in known])
-    return [
-        _verdict(one, known[one.sop_instance_uid])
-        if one.sop_instance_uid in known
-        else Verdict(one.sop_class_uid, one.sop_instance_uid, absent.get(one.sop_instance_uid, "unknown"))
-        for one in group
-    ]
+    held = _held(session, tenant, uids)
+    gone = _gone(session, tenant, [uid for uid in uids if uid not in known])
+    return [_verdict(one, known.get(one.sop_instance_uid), held, gone) for one in group]
 
 
 def _same(table: Any) -> Any:
@@ -152,23 +149,37 @@ def _open(table: Any, place: str) -> Any:
     return and_(_same(table), table.c.place == place, table.c.repaired_at.is_(None))
 
 
-def _absent(session: Session, tenant: str, uids: Sequence[str]) -> dict[str, Why]:
-    """Say of instances that the index does not name whether they were removed or are held; of the rest nothing."""
+def _held(session: Session, tenant: str, uids: Sequence[str]) -> dict[str, set[str]]:
+    """Return the SHA-256 of what is held under each of the UIDs."""
+    waits = select(quarantine.c.sop_instance_uid, quarantine.c.sha256).where(
+        quarantine.c.tenant_id == tenant, quarantine.c.sop_instance_uid.in_(uids), quarantine.c.state == "held"
+    )
+    found: dict[str, set[str]] = {}
+    for row in session.execute(waits):
+        found.setdefault(row.sop_instance_uid, set()).add(row.sha256)
+    return found
+
+
+def _gone(session: Session, tenant: str, uids: Sequence[str]) -> set[str]:
     if not uids:
-        return {}
+        return set()
     gone = select(tombstone.c.sop_instance_uid).where(
         tombstone.c.tenant_id == tenant, tombstone.c.sop_instance_uid.in_(uids)
     )
-    waits = select(quarantine.c.sop_instance_uid).where(
-        quarantine.c.tenant_id == tenant, quarantine.c.sop_instance_uid.in_(uids), quarantine.c.state == "held"
-    )
-    found: dict[str, Why] = dict.fromkeys(session.scalars(gone), "removed")
-    return found | dict.fromkeys(session.scalars(waits), "held")
+    return set(session.scalars(gone))
 
 
-def _verdict(asked: Reference, row: Any) -> Verdict:
-    """Return what the index and its marks say; whether the bytes are there is looked at afterwards."""
-    why: Why = "class-differs" if asked.sop_class_uid != row.sop_class_uid else ""
+def _verdict(asked: Reference, row: Any, held: Mapping[str, set[str]], gone: Set[str]) -> Verdict:
+    """Return what the index (``row``, or None) and its marks say; whether the bytes are there is looked at afterwards."""
+    waiting = held.get(asked.sop_instance_uid, set())
+    why: Why = ""
+    if row is None:
+        why = "held" if waiting else "removed" if asked.sop_instance_uid in gone else "unknown"
+        return Verdict(asked.sop_class_uid, asked.sop_instance_uid, why)
+    if asked.sop_class_uid != row.sop_class_uid:
+        why = "class-differs"
+    elif waiting - {row.sha256}:
+        why = "held"
     return Verdict(
         asked.sop_class_uid, asked.sop_instance_uid, why, row.study_uid, row.series_uid, row.sha256, row.size_bytes,
         iso_of(row.received_at) or "", row.first_damage or "stored",

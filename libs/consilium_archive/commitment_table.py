@@ -44,4 +44,6 @@ commitment = Table(
     ),
     Index("archive_commitment_same", "tenant_id", "transaction_uid", "digest", unique=True),
     Index("archive_commitment_due", "state", "try_at"),
+    Index("archive_commitment_page", "tenant_id", "id"),
+    Index("archive_commitment_decided", "decided_at"),
 )  # fmt: skip

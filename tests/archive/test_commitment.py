@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from joserfc.jwk import KeySet, OKPKey
 from sqlalchemy import update
 
-from consilium_archive.commitment import FailureReason, Reference, Verdict, judge, study_references
+from consilium_archive.commitment import MAX_REFERENCES, FailureReason, Reference, Verdict, judge, study_references
 from consilium_archive.copies import Copier
 from consilium_archive.damage import mark_damage
 from consilium_archive.errors import InstanceHeld, NotArchived
+from consilium_archive.receipt import RECEIPT, Asked, receipt_of, verify_receipt
 from consilium_archive.retention import Retainer, RetentionRule
 from consilium_archive.stages import Indexed, Received, original_key
 from consilium_archive.storage_tables import copy
@@ -20,6 +22,7 @@ from consilium_core.errors import Unavailable
 from consilium_dicom.policy import HELD_BY_DEFAULT, parse_policy
 from consilium_platform.blobs import BlobsUnavailable, Stores
 from consilium_platform.platform import Platform
+from consilium_platform.statements import sign_statement
 from consilium_testkit.instances import CT, ct_instance, uids_of
 
 from .conftest import Put
@@ -104,6 +107,34 @@ async def test_what_is_held_in_quarantine_is_not_committed_and_is_once_it_is_rel
         assert (held.why, held.failure_reason) == ("held", FailureReason.NO_SUCH_INSTANCE)
         await writer.store(Received("demo", doubtful, cleared=True))
     assert (await verdict_of(any_platform, stores, uid)).committed
+
+
+async def test_an_instance_of_which_other_bytes_are_held_is_not_committed_for_the_older_ones(
+    any_platform: Platform, stores: Stores, put: Put
+) -> None:
+    one = await put()
+    other = ct_instance(
+        side=8, PatientBirthDate="20250101", StudyInstanceUID=one.study_uid, SeriesInstanceUID=one.series_uid,
+        SOPInstanceUID=one.sop_instance_uid,
+    )  # fmt: skip
+    limits = WriterLimits(policy=parse_policy(",".join(HELD_BY_DEFAULT)))
+    async with open_writer(any_platform.database, any_platform.blobs, any_platform.outbox, limits) as writer:
+        with pytest.raises(InstanceHeld):
+            await writer.store(Received("demo", other))
+    found = await verdict_of(any_platform, stores, one.sop_instance_uid)
+    assert (found.why, found.failure_reason, found.sha256) == ("held", FailureReason.NO_SUCH_INSTANCE, one.sha256)
+
+
+def test_the_receipt_of_the_longest_request_is_signed_and_verified() -> None:
+    longest = "1." + "2" * 62
+    one = Verdict(
+        longest, longest, "class-differs", longest, longest, "a" * 64, 1 << 40, "2030-01-01T00:00:00.000000Z", "missing", "missing"
+    )  # fmt: skip
+    asked = Asked("CT1", "dicom-peer", "dimse", "10.1.0.7", "2030-01-01T00:00:00Z")
+    content = receipt_of("demo", {"study_uid": longest}, asked, asked.at, [one] * MAX_REFERENCES)
+    key = OKPKey.generate_key("Ed25519", {"kid": "receipts.1"})
+    said = verify_receipt(sign_statement(key, RECEIPT, content), KeySet([key]))
+    assert (said.content["not_committed"], len(said.content["instances"])) == (MAX_REFERENCES, MAX_REFERENCES)
 
 
 async def test_what_retention_removed_is_not_committed(

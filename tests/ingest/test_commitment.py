@@ -208,7 +208,9 @@ async def test_a_changed_or_foreign_receipt_is_refused(any_platform: Platform, c
         verify_receipt(document["jws"], KeySet([]))
 
 
-async def test_a_studys_receipt_says_how_it_is_now(any_platform: Platform, client: httpx2.AsyncClient) -> None:
+async def test_a_studys_receipt_says_how_it_is_now(
+    any_platform: Platform, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study, sop, data = await stored(client)
     said = (await client.get(f"{RECEIPTS}/studies/{study}/receipt")).json()["receipt"]
     assert (said["subject"], said["committed"], said["requested_by"]["origin"]) == ({"study_uid": study}, 1, "api")
@@ -216,6 +218,8 @@ async def test_a_studys_receipt_says_how_it_is_now(any_platform: Platform, clien
     [one] = (await client.get(f"{RECEIPTS}/studies/{study}/receipt")).json()["receipt"]["instances"]
     assert (one["sop_instance_uid"], one["committed"], one["why"], one["first"]) == (sop, False, "damaged", "missing")
     assert (await client.get(f"{RECEIPTS}/studies/1.2.3/receipt")).json()["code"] == "not-archived"
+    monkeypatch.setattr("consilium_ingest.commitment.desk._STUDY_S", 0)
+    assert (await client.get(f"{RECEIPTS}/studies/{study}/receipt")).status_code == 503  # not in time
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,8 @@ async def open_service(
         rows = CommitmentRows(platform.database, platform.audit, platform.clock)
         if platform.database.is_sqlite:
             await rows.release_all()
-        keeper = Keeper(rows, platform.stores, Delivery.of(dimse), commitment.give_up_h * 3600)
+        give_up_s, retention_s = commitment.give_up_h * 3600, commitment.retention_d * 86400
+        keeper = Keeper(rows, platform.stores, Delivery.of(dimse), give_up_s, retention_s)
         await stack.enter_async_context(running_keeper(keeper, commitment.poll_s))
         signer = platform.receipt_signer
         commitments = CommitmentDesk(rows, keeper, platform.stores, platform.audit, signer, commitment.answer_s)

@@ -286,7 +286,18 @@ def test_an_address_is_given_once() -> None:
     one = {"tenant": "demo", "title": "CT1", "host": "10.1.0.7", "port": 104}
     with pytest.raises(SettingsInvalid, match="one address"):
         DimseSettings.load(remotes=(one, one | {"port": 105}))
-    for bad in ({"host": "http://x/"}, {"port": 0}, {"title": " "}, {"title": "x" * 17}, {"until": 1}):
+    for host in ("ct-1.example.org.", "fe80::1%eth0", "::ffff:10.1.0.7", "under_score"):
+        DimseSettings.load(remotes=(one | {"host": host},))
+    for bad in (
+        {"host": "http://x/"},
+        {"host": "a..b"},
+        {"host": "x" * 64},
+        {"host": "."},
+        {"port": 0},
+        {"title": " "},
+        {"title": "x" * 17},
+        {"until": 1},
+    ):
         with pytest.raises(SettingsInvalid):
             DimseSettings.load(remotes=(one | bad,))
 

@@ -48,4 +48,12 @@ def upgrade() -> None:
         "archive_commitment_same", "archive_commitment", ["tenant_id", "transaction_uid", "digest"], unique=True
     )
     op.create_index("archive_commitment_due", "archive_commitment", ["state", "try_at"])
+    op.create_index("archive_commitment_page", "archive_commitment", ["tenant_id", "id"])
+    op.create_index("archive_commitment_decided", "archive_commitment", ["decided_at"])
+    # What is held waits for people and is little: the index is made within the migration, at the risk of a failed start, which is tried
+    # again, rather than of a queue of writers behind somebody's long transaction.
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("SET LOCAL lock_timeout = '5s'")
     op.create_index("ingest_quarantine_instance", "ingest_quarantine", ["tenant_id", "sop_instance_uid"])
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("SET LOCAL lock_timeout = DEFAULT")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
+from consilium_archive.commitment import Verdict
 from consilium_core.roles import Permission, Principal
 from consilium_dicom.json_read import parse_metadata
 from consilium_dicom.uids import is_valid_uid
@@ -64,27 +66,25 @@ def receipt_router(desk: CommitmentDesk) -> APIRouter:
         response.headers["Cache-Control"] = "no-store"
         return TransactionPage(items=[TransactionOut.model_validate(one) for one in items], next_cursor=following)
 
-    @router.get("/transactions/{transaction_uid}/receipt")
-    async def of_transaction(
-        transaction_uid: str, response: Response, who: Principal = Depends(reader)
-    ) -> ReceiptDocument:
-        return _document(await desk.transaction_receipt(who, _uid(transaction_uid)), response)
+    @router.get("/transactions/{transaction_uid}/receipt", response_model=ReceiptDocument)
+    async def of_transaction(transaction_uid: str, who: Principal = Depends(reader)) -> Response:
+        return await _document(await desk.transaction_receipt(who, _uid(transaction_uid)))
 
     @router.get("/transactions/{transaction_uid}/receipt/page", response_class=HTMLResponse)
     async def transaction_page(
         transaction_uid: str, language: Language = "zh-CN", who: Principal = Depends(reader)
     ) -> HTMLResponse:
-        return _page(desk, await desk.transaction_receipt(who, _uid(transaction_uid)), language)
+        return await _page(desk, await desk.transaction_receipt(who, _uid(transaction_uid)), language)
 
-    @router.get("/studies/{study_uid}/receipt")
-    async def of_study(study_uid: str, response: Response, who: Principal = Depends(reader)) -> ReceiptDocument:
-        return _document(await desk.study_receipt(who, _uid(study_uid)), response)
+    @router.get("/studies/{study_uid}/receipt", response_model=ReceiptDocument)
+    async def of_study(study_uid: str, who: Principal = Depends(reader)) -> Response:
+        return await _document(await desk.study_receipt(who, _uid(study_uid)))
 
     @router.get("/studies/{study_uid}/receipt/page", response_class=HTMLResponse)
     async def study_page(
         study_uid: str, language: Language = "zh-CN", who: Principal = Depends(reader)
     ) -> HTMLResponse:
-        return _page(desk, await desk.study_receipt(who, _uid(study_uid)), language)
+        return await _page(desk, await desk.study_receipt(who, _uid(study_uid)), language)
 
     return router
 
@@ -131,17 +131,24 @@ async def _answer(desk: CommitmentDesk, who: Principal, known: Transaction, kind
     if kind == JOSE:
         signed = await desk.transaction_receipt(who, known.ask.transaction_uid)
         return Response(signed.jws, 200, headers, JOSE)
-    body = result_of(known.verdicts, comments=True)
-    return Response(json.dumps(body, ensure_ascii=False), 200, headers, DICOM_JSON)
+    body = await asyncio.to_thread(_result, known.verdicts)
+    return Response(body, 200, headers, DICOM_JSON)
 
 
-def _document(signed: Signed, response: Response) -> ReceiptDocument:
-    response.headers["Cache-Control"] = "no-store"
-    return ReceiptDocument(receipt=signed.content, jws=signed.jws)
+def _result(verdicts: Sequence[Verdict]) -> str:
+    return json.dumps(result_of(verdicts, comments=True), ensure_ascii=False)
 
 
-def _page(desk: CommitmentDesk, signed: Signed, language: Language) -> HTMLResponse:
+async def _document(signed: Signed) -> Response:
+    """Return a ReceiptDocument; the thread writes its JSON: the framework's own way takes the loop for as long as that lasts."""
+    document = ReceiptDocument.model_construct(receipt=signed.content, jws=signed.jws)
+    body = await asyncio.to_thread(document.model_dump_json)
+    return Response(body, 200, {"Cache-Control": "no-store"}, "application/json")
+
+
+async def _page(desk: CommitmentDesk, signed: Signed, language: Language) -> HTMLResponse:
     if desk.signer is None:
         raise ReceiptKeyMissing("This process has no key that receipts are signed with.")
-    page = receipt_page(signed.content, signed.jws, desk.signer.key, signed.studies, language)
+    key, studies = desk.signer.key, signed.studies
+    page = await asyncio.to_thread(receipt_page, signed.content, signed.jws, key, studies, language)
     return HTMLResponse(page, 200, HEADERS)

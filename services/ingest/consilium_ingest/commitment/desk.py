@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from consilium_archive.commitment import StudyFacts, judge, study_facts, study_references
@@ -12,12 +12,16 @@ from consilium_core.clock import iso
 from consilium_core.errors import Unavailable
 from consilium_core.roles import Principal
 from consilium_ingest.commitment.errors import ReceiptKeyMissing
-from consilium_ingest.commitment.keeper import LEASE_S, Keeper, pause_s
+from consilium_ingest.commitment.keeper import LEASE_S, Keeper
+from consilium_ingest.commitment.pauses import pause_s
 from consilium_ingest.commitment.rows import CommitmentRows
 from consilium_ingest.commitment.transactions import Ask, Requester, Transaction
 from consilium_platform.audit import AuditLog, AuditRecord
 from consilium_platform.blobs import Stores
 from consilium_platform.statements import StatementSigner
+
+_STUDIES_AT_ONCE = 2  # a study of 20,000 instances is as many questions to the store
+_STUDY_S = 60.0  # the door waits no longer for its answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class CommitmentDesk:
     audit: AuditLog
     signer: StatementSigner | None
     answer_s: float
+    _looks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_STUDIES_AT_ONCE))
 
     async def ask(self, who: Principal, ask: Ask) -> Transaction:
         """Keep the request and decide of it, if that takes no longer than ``answer_s``; else the keeper does."""
@@ -59,17 +64,21 @@ class CommitmentDesk:
         return await self.rows.get(who.tenant, transaction_uid, who.subject if who.kind == "site" else "")
 
     async def transaction_receipt(self, who: Principal, transaction_uid: str) -> Signed:
-        """Return the receipt of a decided transaction: the same text each time."""
-        content = (await self.look(who, transaction_uid)).receipt()
+        """Return the receipt of a decided transaction: the same text until it is asked again."""
+        content = await asyncio.to_thread((await self.look(who, transaction_uid)).receipt)
         return await self._signed(who, content, transaction_uid)
 
     async def study_receipt(self, who: Principal, study_uid: str) -> Signed:
-        """Look where each instance of a study is now, and return the receipt of that."""
+        """Look where each instance of a study is now, and return the receipt of that; raise Unavailable when it takes too long."""
         asked = Asked(who.subject, who.role.value, "api", "", iso(self.rows.clock.now()))
         references = await study_references(self.rows.database, who.tenant, study_uid)
-        verdicts = await judge(self.rows.database, self.stores, who.tenant, references)
-        now = iso(self.rows.clock.now())
-        content = receipt_of(who.tenant, {"study_uid": study_uid}, asked, now, verdicts)
+        try:
+            async with asyncio.timeout(_STUDY_S), self._looks:
+                verdicts = await judge(self.rows.database, self.stores, who.tenant, references)
+        except TimeoutError:
+            raise Unavailable("The study's objects could not be looked at in time. Ask again.") from None
+        subject, now = {"study_uid": study_uid}, iso(self.rows.clock.now())
+        content = await asyncio.to_thread(receipt_of, who.tenant, subject, asked, now, verdicts)
         return await self._signed(who, content, study_uid)
 
     async def _signed(self, who: Principal, content: dict[str, Any], subject: str) -> Signed:

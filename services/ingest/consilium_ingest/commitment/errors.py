@@ -47,11 +47,12 @@ class ReceiptKeyMissing(Unavailable):
 
 
 class ReportFailed(ConsiliumError):
-    """A report could not be delivered; ``code`` of each kind goes into the transaction's ``problem``."""
+    """A report could not be delivered; ``problem`` goes into the transaction's. ``whole_peer``: it would keep any report away."""
 
     code = "report-failed"
     mend = "operator"
 
-    def __init__(self, detail: str, problem: str) -> None:
+    def __init__(self, detail: str, problem: str, *, whole_peer: bool = False) -> None:
         super().__init__(detail, problem=problem)
         self.problem = problem[:64]
+        self.whole_peer = whole_peer

@@ -1,12 +1,13 @@
 """Transactions in the database. Every request is kept, with its audit entry, in one transaction before it is answered.
 
-Work on a row is claimed by counting its attempts up and moving ``try_at`` into the future: a process that dies leaves it to the next.
+JSON of long lists is read and written in threads: on PostgreSQL a transaction's work runs in the loop. What is due: ``queue``.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,6 +21,7 @@ from consilium_archive.commitment import Reference, Verdict, refused
 from consilium_archive.commitment_table import commitment
 from consilium_core.clock import Clock
 from consilium_core.ids import new_ulid
+from consilium_ingest.commitment import queue
 from consilium_ingest.commitment.errors import TransactionInUse, TransactionNotFound
 from consilium_ingest.commitment.transactions import Ask, Requester, State, Summary, Transaction
 from consilium_platform.audit import AuditLog, AuditRecord
@@ -37,27 +39,31 @@ class CommitmentRows:
     clock: Clock
 
     async def keep(self, requester: Requester, ask: Ask, lease_s: float) -> Transaction:
-        """Return the durable transaction of a request; the same request again is the same one, its report goes out again.
+        """Return the durable transaction of a request; the same request again is the same one, decided and reported anew.
 
+        A verdict is never repeated: what was committed then may be damaged or removed since, and the sender deletes its copies by it.
         For ``lease_s`` seconds it is the caller's to decide and report. A Transaction UID that stands for another request raises
         TransactionInUse by DICOMweb and is kept as a duplicate, every instance failed, by DIMSE (PS3.3 C.14.1.1, 0131H).
         """
-        work = partial(self._keep, requester=requester, ask=ask, lease_s=lease_s)
+        fixed = await asyncio.to_thread(_fixed, requester, ask)
+        work = partial(self._keep, requester=requester, ask=ask, fixed=fixed, lease_s=lease_s)
         try:
-            return await self.database.transact(work)
+            row = await self.database.transact(work)
         except IntegrityError:  # another process has kept the same Transaction UID meanwhile: now it is seen
-            return await self.database.transact(work)
+            row = await self.database.transact(work)
+        return await asyncio.to_thread(transaction_of, row)
 
-    def _keep(self, session: Session, requester: Requester, ask: Ask, lease_s: float) -> Transaction:
+    def _keep(self, session: Session, requester: Requester, ask: Ask, fixed: dict[str, Any], lease_s: float) -> Any:
         now = self.clock.now()
         mine = (commitment.c.tenant_id == requester.tenant, commitment.c.transaction_uid == ask.transaction_uid)
-        digest = ask.digest(requester)
-        known = session.execute(select(commitment).where(*mine, commitment.c.digest == digest)).first()
+        asked = select(commitment.c.id, commitment.c.duplicate, commitment.c.decided_at)
+        known = session.execute(asked.where(*mine, commitment.c.digest == fixed["digest"])).first()
         try_at = now + timedelta(seconds=lease_s)
         if known is not None:
             again: dict[str, Any] = {"try_at": try_at}
-            if requester.origin == "dimse" and known.verdicts is not None:
-                again |= {"state": State.WAITING.value, "attempts": 0, "problem": "", "reported_at": None}
+            if known.decided_at is not None:
+                again |= {"attempts": 0, "problem": "", "reported_at": None}
+                again |= {"state": State.WAITING.value} if known.duplicate else _UNDECIDED
             session.execute(update(commitment).where(commitment.c.id == known.id).values(**again))
             row_id, words = known.id, "asked again"
         else:
@@ -65,7 +71,16 @@ class CommitmentRows:
             if in_use and requester.origin != "dimse":
                 raise TransactionInUse("This Transaction UID stands for another request. Take another.")
             row_id = new_ulid()
-            session.execute(insert(commitment).values(_new(row_id, requester, ask, digest, in_use, now, try_at)))
+            told = _in_use(ask, now) if in_use else _UNDECIDED | {"duplicate": False}
+            since = {
+                "id": row_id,
+                "requested_at": now,
+                "attempts": 0,
+                "try_at": try_at,
+                "problem": "",
+                "reported_at": None,
+            }
+            session.execute(insert(commitment).values(**fixed, **told, **since))
             words = "transaction uid in use" if in_use else "asked"
         row = session.execute(select(commitment).where(commitment.c.id == row_id)).one()
         detail = f"{words}: {len(ask.references)} instances by {requester.origin}{_from(requester)}"
@@ -73,7 +88,7 @@ class CommitmentRows:
         self.audit.append(
             session, [AuditRecord(*who, "commitment.request", "success", ask.transaction_uid, detail=detail)]
         )
-        return transaction_of(row)
+        return row
 
     async def get(self, tenant: str, transaction_uid: str, requested_by: str = "") -> Transaction:
         """Return the transaction of a UID, only if ``requested_by`` asked for it where that is given; raise TransactionNotFound."""
@@ -83,7 +98,7 @@ class CommitmentRows:
         row = await self.database.query(lambda session: session.execute(asked).first())
         if row is None or requested_by not in ("", row.requested_by):
             raise TransactionNotFound("There is no such storage commitment request.")
-        return transaction_of(row)
+        return await asyncio.to_thread(transaction_of, row)
 
     async def page(self, tenant: str, state: str, cursor: str, limit: int) -> tuple[list[Summary], str | None]:
         """Return transactions newest first, of one state or (empty) of all, and the cursor of the next page; their lists are not read."""
@@ -96,32 +111,52 @@ class CommitmentRows:
         rows = await self.database.query(lambda session: session.execute(asked).all())
         return [_summary(row) for row in rows[:limit]], rows[limit - 1].id if len(rows) > limit else None
 
-    async def claim(self, lease_s: float, limit: int) -> list[Transaction]:
-        """Take up to ``limit`` transactions whose time has come; nobody else has them for ``lease_s`` seconds."""
-        return await self.database.transact(partial(_claim, now=self.clock.now(), lease_s=lease_s, limit=limit))
+    async def claim_undecided(self, lease_s: float, limit: int) -> list[Transaction]:
+        """Take up to ``limit`` transactions that are to be decided of; nobody else has them for ``lease_s`` seconds."""
+        now = self.clock.now()
+        rows = await self.database.transact(partial(queue.claim_undecided, now=now, lease_s=lease_s, limit=limit))
+        return await asyncio.to_thread(lambda: [transaction_of(row) for row in rows])
+
+    async def claim_report(self, lease_s: float, busy: Collection[queue.Peer]) -> Transaction | None:
+        """Take a transaction whose report is due, of no peer that is ``busy``; nobody else has it for ``lease_s`` seconds."""
+        now = self.clock.now()
+        row = await self.database.transact(partial(queue.claim_report, now=now, lease_s=lease_s, busy=busy))
+        return None if row is None else await asyncio.to_thread(transaction_of, row)
+
+    async def put_off(self, peer: queue.Peer, problem: str) -> None:
+        """Count a failed attempt for all reports that are due to a peer."""
+        await self.database.transact(partial(queue.put_off, now=self.clock.now(), peer=peer, problem=problem))
+
+    async def prune(self, retention_s: float, limit: int) -> int:
+        """Forget up to ``limit`` transactions that ended and were decided longer ago; return how many."""
+        before = self.clock.now() - timedelta(seconds=retention_s)
+        return await self.database.transact(partial(queue.prune, before=before, limit=limit))
 
     async def release_all(self) -> None:
         """Make every open transaction due: for a start on SQLite, where no other process works on them."""
         due = update(commitment).where(commitment.c.state.in_(OPEN)).values(try_at=self.clock.now())
         await self.database.transact(lambda session: session.execute(due) and None)
 
-    async def decide(self, known: Transaction, verdicts: Sequence[Verdict]) -> Transaction:
-        """Write what was decided, once: who comes second gets the first one's verdicts."""
-        return await self.database.transact(partial(self._decide, known=known, verdicts=verdicts))
-
-    def _decide(self, session: Session, known: Transaction, verdicts: Sequence[Verdict]) -> Transaction:
+    async def decide(self, known: Transaction, verdicts: Sequence[Verdict], *, release: bool = False) -> Transaction:
+        """Write what was decided, once: who comes second gets the first one's verdicts. ``release``: its report is due at once."""
+        now = self.clock.now()
         after = State.WAITING if known.requester.origin == "dimse" else State.DONE
         values = {
-            "verdicts": json.dumps([verdict.wire() for verdict in verdicts]), "decided_at": self.clock.now(),
+            "verdicts": await asyncio.to_thread(_json, verdicts), "decided_at": now,
             "committed": sum(verdict.committed for verdict in verdicts), "state": after.value, "problem": "",
         }  # fmt: skip
+        if release:
+            values |= {"try_at": now, "attempts": 0}
+        row = await self.database.transact(partial(self._decide, known=known, values=values, of=len(verdicts)))
+        return await asyncio.to_thread(transaction_of, row)
+
+    def _decide(self, session: Session, known: Transaction, values: dict[str, Any], of: int) -> Any:
         undecided = (commitment.c.id == known.id, commitment.c.verdicts.is_(None))
         changed = session.execute(update(commitment).where(*undecided).values(**values))
         row = session.execute(select(commitment).where(commitment.c.id == known.id)).one()
         if isinstance(changed, CursorResult) and changed.rowcount:
-            kept = sum(verdict.committed for verdict in verdicts)
-            self._trace(session, known, "commitment.decide", "success", f"{kept} of {len(verdicts)} committed")
-        return transaction_of(row)
+            self._trace(session, known, "commitment.decide", "success", f"{values['committed']} of {of} committed")
+        return row
 
     async def reported(self, known: Transaction, how: str) -> None:
         """Write that the requester has confirmed the report."""
@@ -138,7 +173,10 @@ class CommitmentRows:
         self, session: Session, known: Transaction, values: dict[str, Any],
         outcome: Literal["success", "failure"], detail: str,
     ) -> None:  # fmt: skip
-        waiting = (commitment.c.id == known.id, commitment.c.state == State.WAITING.value)
+        waiting = (
+            commitment.c.id == known.id, commitment.c.state == State.WAITING.value,
+            commitment.c.decided_at == known.decided_at,  # not what was asked again and decided anew meanwhile
+        )  # fmt: skip
         changed = session.execute(update(commitment).where(*waiting).values(**values))
         if isinstance(changed, CursorResult) and changed.rowcount:
             self._trace(session, known, "commitment.report", outcome, detail)
@@ -161,37 +199,28 @@ def _from(requester: Requester) -> str:
     return f" from {requester.address} to {requester.called}" if requester.address else ""
 
 
-def _new(
-    row_id: str, requester: Requester, ask: Ask, digest: str, duplicate: bool, now: datetime, try_at: datetime
-) -> dict[str, Any]:
-    verdicts = [one.wire() for one in refused(ask.references, "transaction-in-use")] if duplicate else None
+_UNDECIDED: dict[str, Any] = {
+    "state": State.RECEIVED.value, "verdicts": None, "committed": None, "decided_at": None,
+}  # fmt: skip
+
+
+def _fixed(requester: Requester, ask: Ask) -> dict[str, Any]:
+    """Return what a request says, which never changes."""
     return {
-        "id": row_id, "tenant_id": requester.tenant, "transaction_uid": ask.transaction_uid, "digest": digest,
-        "duplicate": duplicate, "origin": requester.origin, "requested_by": requester.name, "role": requester.role,
-        "address": requester.address, "called": requester.called, "requested_at": now,
-        "instances": len(ask.references), "committed": 0 if duplicate else None,
+        "tenant_id": requester.tenant, "transaction_uid": ask.transaction_uid, "digest": ask.digest(requester),
+        "origin": requester.origin, "requested_by": requester.name, "role": requester.role,
+        "address": requester.address, "called": requester.called, "instances": len(ask.references),
         "asked": json.dumps([[one.sop_class_uid, one.sop_instance_uid] for one in ask.references]),
-        "verdicts": json.dumps(verdicts) if verdicts is not None else None, "decided_at": now if duplicate else None,
-        "state": (State.WAITING if duplicate else State.RECEIVED).value, "attempts": 0, "try_at": try_at, "problem": "",
-        "reported_at": None,
     }  # fmt: skip
 
 
-def _claim(session: Session, now: datetime, lease_s: float, limit: int) -> list[Transaction]:
-    due = (
-        select(commitment)
-        .where(commitment.c.state.in_(OPEN), commitment.c.try_at <= now)
-        .order_by(commitment.c.try_at)
-        .limit(limit)
-    )
-    claimed = []
-    for row in session.execute(due).all():
-        mine = (commitment.c.id == row.id, commitment.c.attempts == row.attempts, commitment.c.state == row.state)
-        values = {"attempts": row.attempts + 1, "try_at": now + timedelta(seconds=lease_s)}
-        changed = session.execute(update(commitment).where(*mine).values(**values))
-        if isinstance(changed, CursorResult) and changed.rowcount:
-            claimed.append(transaction_of(session.execute(select(commitment).where(commitment.c.id == row.id)).one()))
-    return claimed
+def _in_use(ask: Ask, now: datetime) -> dict[str, Any]:
+    verdicts = _json(refused(ask.references, "transaction-in-use"))
+    return {"duplicate": True, "state": State.WAITING.value, "verdicts": verdicts, "committed": 0, "decided_at": now}
+
+
+def _json(verdicts: Sequence[Verdict]) -> str:
+    return json.dumps([verdict.wire() for verdict in verdicts])
 
 
 _LISTED = (

@@ -21,7 +21,10 @@ MAX_REQUEST_BYTES = 8 << 20
 
 
 class State(StrEnum):
-    """received -> (decided) -> waiting (its report is to be delivered) -> done or given-up; by DICOMweb received -> done."""
+    """received -> (decided) -> waiting (its report is to be delivered) -> done or given-up; by DICOMweb received -> done.
+
+    The same request again is received again: it is decided anew.
+    """
 
     RECEIVED = "received"
     WAITING = "waiting"
@@ -39,6 +42,11 @@ class Requester:
     origin: str  # dimse, dicomweb
     address: str = ""
     called: str = ""
+
+    @property
+    def peer(self) -> tuple[str, str]:
+        """Return tenant and AE title, which have one address."""
+        return self.tenant, self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +86,7 @@ class Transaction:
         return self.verdicts, self.decided_at
 
     def receipt(self) -> dict[str, Any]:
-        """Return the content of its receipt: the same for ever; raise TransactionUndecided."""
+        """Return the content of its receipt: the same until it is asked again; raise TransactionUndecided."""
         verdicts, decided_at = self.decided()
         who = self.requester
         asked = Asked(who.name, who.role, who.origin, who.address, iso(self.requested_at))

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from consilium_ingest.commitment.errors import ReportFailed
+from consilium_ingest.commitment.pauses import NO_ADDRESS
 from consilium_ingest.commitment.transactions import Transaction
 from consilium_ingest.dimse.commands import EVENT_REPORT_ANSWER, Command, decode_command
 from consilium_ingest.dimse.errors import AbortReason, ProtocolViolation
@@ -56,16 +57,18 @@ class Delivery:
         who = transaction.requester
         remote = next((one for one in self.remotes if (one.tenant, one.title) == (who.tenant, who.name)), None)
         if remote is None:
-            raise ReportFailed("The peer has no address in CONSILIUM_INGEST_DICOM_REMOTES.", "no-address")
+            raise ReportFailed(
+                "The peer has no address in CONSILIUM_INGEST_DICOM_REMOTES.", NO_ADDRESS, whole_peer=True
+            )
         try:
             async with _connected(remote) as peer:
                 accepted, largest = await peer.associate(who.called, remote.title, self.answer_s)
                 status = await peer.report(transaction, accepted, largest, self.answer_s)
                 await peer.release(min(_RELEASE_S, self.answer_s))
         except TimeoutError as problem:
-            raise ReportFailed("The peer does not answer.", "timeout") from problem
+            raise ReportFailed("The peer does not answer.", "timeout", whole_peer=True) from problem
         except (OSError, asyncio.IncompleteReadError) as problem:
-            raise ReportFailed("The peer can't be reached, or went away.", "unreachable") from problem
+            raise ReportFailed("The peer can't be reached, or went away.", "unreachable", whole_peer=True) from problem
         except ProtocolViolation as problem:
             raise ReportFailed(problem.detail, "protocol") from problem
         if status:
@@ -89,6 +92,11 @@ async def _connected(remote: Remote) -> AsyncIterator[_Peer]:
                 await writer.wait_closed()
 
 
+def _message(transaction: Transaction, syntax: str, largest: int) -> bytes:
+    command, data_set = report_of(transaction, syntax, _MESSAGE_ID)
+    return encode_command(_CONTEXT.id, command, largest) + encode_data_set(_CONTEXT.id, data_set, largest)
+
+
 class _Peer:
     """One association as its requestor sees it."""
 
@@ -102,20 +110,23 @@ class _Peer:
         kind, body = await self._ask(encode_request(called, calling, _CONTEXT, _MAX_PDU_BYTES), limit_s)
         if kind is Pdu.ASSOCIATE_RJ:
             self.released = True
-            raise ReportFailed("The peer rejects the association.", f"rejected-{body[1]}-{body[2]}-{body[3]}")
+            raise ReportFailed(
+                "The peer rejects the association.", f"rejected-{body[1]}-{body[2]}-{body[3]}", whole_peer=True
+            )
         if kind is not Pdu.ASSOCIATE_AC:
             raise ReportFailed("The peer aborts.", "aborted")
         contexts, largest = decode_accept(body)
         if _CONTEXT.id not in contexts:
-            raise ReportFailed("The peer does not take reports of storage commitment.", "context-refused")
+            raise ReportFailed(
+                "The peer does not take reports of storage commitment.", "context-refused", whole_peer=True
+            )
         if contexts[_CONTEXT.id] not in _CONTEXT.syntaxes:
             raise ProtocolViolation("The peer accepts a transfer syntax that was not proposed.")
         return contexts[_CONTEXT.id], largest
 
     async def report(self, transaction: Transaction, syntax: str, largest: int, limit_s: float) -> int:
         """Send the report; return the status word of its answer."""
-        command, data_set = report_of(transaction, syntax, _MESSAGE_ID)
-        sent = encode_command(_CONTEXT.id, command, largest) + encode_data_set(_CONTEXT.id, data_set, largest)
+        sent = await asyncio.to_thread(_message, transaction, syntax, largest)
         async with asyncio.timeout(limit_s):
             self._writer.write(sent)
             await self._writer.drain()

@@ -19,7 +19,8 @@ from consilium_core.errors import ConsiliumError, Exhausted, Invalid
 from consilium_dicom.errors import DicomInvalid
 from consilium_dicom.json_model import to_json_model
 from consilium_ingest.commitment.errors import CommitmentTooLarge
-from consilium_ingest.commitment.keeper import LEASE_S, Keeper, pause_s
+from consilium_ingest.commitment.keeper import LEASE_S, Keeper
+from consilium_ingest.commitment.pauses import pause_s
 from consilium_ingest.commitment.transactions import Ask, Requester, State, Transaction, ask_of, result_of
 from consilium_ingest.dimse.commands import Answer, Command, encode_event_report
 from consilium_ingest.dimse.errors import ActionRefused, ProtocolViolation
@@ -107,7 +108,8 @@ class Reports:
         due = self._due.popleft()
         self._sent = self._sent % 0xFFFF + 1
         self._out = self._sent, due.transaction
-        await self._send(due.context_id, *report_of(due.transaction, due.syntax, self._sent))
+        report = await asyncio.to_thread(report_of, due.transaction, due.syntax, self._sent)
+        await self._send(due.context_id, *report)
 
     async def answered(self, command: Command) -> None:
         """Take the peer's answer to a report; raise ProtocolViolation when there was none."""

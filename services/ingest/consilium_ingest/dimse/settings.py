@@ -56,6 +56,10 @@ def _network(text: str) -> IPv4Network | IPv6Network:
     return ip_network(text)
 
 
+# Labels of 1 to 63 characters, or an address, with the interface where it is a local one: what IDNA can't encode is refused here.
+_HOST = r"^[A-Za-z0-9:_-]{1,63}(\.[A-Za-z0-9:_-]{1,63})*\.?(%[A-Za-z0-9._-]+)?$"
+
+
 class Remote(BaseModel):
     """Where a peer listens: reports of storage commitment go there when the association that asked is gone."""
 
@@ -63,7 +67,7 @@ class Remote(BaseModel):
 
     tenant: str = Field(min_length=1, max_length=64)
     title: str = Field(min_length=1, max_length=16, pattern=r"^[!-~]([ -~]*[!-~])?$")
-    host: str = Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9.:%_-]+$")
+    host: str = Field(min_length=1, max_length=253, pattern=_HOST)
     port: int = Field(ge=1, le=65535)
 
 
