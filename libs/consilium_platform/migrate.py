@@ -6,12 +6,14 @@ Alembic runs in a thread of its own with a synchronous connection taken from the
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 
@@ -41,3 +43,28 @@ async def upgrade(url: str, revision: str = "head") -> None:
             await connection.run_sync(work)
     finally:
         await engine.dispose()
+
+
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+def patiently(connection: Connection, work: Callable[[], None], *, wait_ms: int = 2000, tries: int = 60) -> None:
+    """Do ``work`` on a table that is in use: who waits for its lock lets others pass every ``wait_ms``, and tries again after a second.
+
+    PostgreSQL alone: a change of a table that waits behind a long reader makes everybody else wait behind itself, every store too.
+    """
+    if connection.dialect.name != "postgresql":
+        work()
+        return
+    for left in reversed(range(tries)):
+        try:
+            with connection.begin_nested():
+                connection.execute(text(f"SET LOCAL lock_timeout = {wait_ms}"))
+                work()
+                connection.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
+        except DBAPIError as problem:
+            if getattr(problem.orig, "sqlstate", "") != _LOCK_NOT_AVAILABLE or not left:
+                raise
+            connection.execute(text("SELECT pg_sleep(1)"))  # not the loop's thread
+        else:
+            return

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from consilium_archive.packing import pack
 from consilium_archive.reader import Place
+from consilium_ingest.routing.batch import Outcomes
 from consilium_ingest.routing.breaker import Breaker, BreakerRule
 from consilium_ingest.routing.errors import SendingFailed
 from consilium_ingest.routing.facts import read_metadata
-from consilium_ingest.routing.jobs import Outcomes
 from consilium_ingest.routing.rules import Conditions, Facts, like, missed
 from consilium_ingest.routing.settings import RoutingSettings
 from consilium_ingest.routing.stow_out import judge, reason_word
@@ -138,13 +138,45 @@ def test_an_answer_is_believed_instance_by_instance() -> None:
     assert (outcomes.sent, outcomes.sent_bytes) == ({"1.1"}, 10)
     assert outcomes.problems == {"1.2": "not-conformant", "1.3": "instance-refused", "1.4": "unanswered"}
     for said in (b"", b"{}", b"no JSON", b"[]", b'{"00081199": 7}'):
-        silent = Outcomes()
-        judge(200, said, [place("1.1")], silent)
-        assert silent.sent == {"1.1"}, "200 without a word: all stored (PS3.18 10.5.3)"
         doubtful = Outcomes()
         judge(409, said, [place("1.1")], doubtful)
         assert not doubtful.sent
         assert doubtful.problems == {"1.1": "unanswered"}
+
+
+@pytest.mark.parametrize(
+    ("said", "media"),
+    [
+        (b"", "text/html"),
+        (b"\r\n", ""),
+        (b"{}", ""),
+        (b"[]", "application/json"),
+        (b'{"00081190": {"vr": "UR", "Value": ["https://pacs.example/1"]}}', "Application/DICOM+JSON; charset=utf-8"),
+    ],
+)
+def test_200_without_a_word_of_an_instance_is_all_stored(said: bytes, media: str) -> None:
+    outcomes = Outcomes()
+    judge(200, said, [place("1.1")], outcomes, media=media)
+    assert outcomes.sent == {"1.1"}, "PS3.18 10.5.3"
+
+
+@pytest.mark.parametrize(
+    ("said", "media"),
+    [
+        (b"<html>Please sign in</html>", "text/html"),
+        (b'{"error": "sign in"}', "application/json"),
+        (b'{"00081190": {"vr"', "application/dicom+json"),
+        (b"OK", ""),
+    ],
+)
+def test_a_sign_in_page_that_answers_200_has_stored_nothing_and_the_destination_is_to_blame(
+    said: bytes, media: str
+) -> None:
+    outcomes = Outcomes()
+    with pytest.raises(SendingFailed) as failure:
+        judge(200, said, [place("1.1")], outcomes, media=media)
+    assert failure.value.problem == "not-dicomweb"
+    assert not outcomes.sent
 
 
 @pytest.mark.parametrize(
@@ -159,7 +191,7 @@ def test_an_answer_is_believed_instance_by_instance() -> None:
 )
 def test_what_is_said_of_the_whole_request_is_the_destinations_failure(status: int, problem: str) -> None:
     with pytest.raises(SendingFailed) as failure:
-        judge(status, b"", [place("1.1")], Outcomes(), "7" if status == 503 else "soon")
+        judge(status, b"", [place("1.1")], Outcomes(), retry_after="7" if status == 503 else "soon")
     assert failure.value.problem == problem
     assert failure.value.retry_after_s == (7.0 if status == 503 else 0.0)
 

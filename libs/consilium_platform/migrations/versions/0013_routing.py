@@ -5,6 +5,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from consilium_platform.migrate import patiently
+
 revision = "0013_routing"
 down_revision = "0012_commitment"
 
@@ -25,7 +27,8 @@ def _count(name: str) -> "sa.Column[Any]":
 
 def upgrade() -> None:
     """Add the column and create the tables; of instances that are stored already nobody knows the sender."""
-    op.add_column("archive_instance", sa.Column("sender", sa.String(128), nullable=False, server_default=""))
+    sender = sa.Column("sender", sa.String(128), nullable=False, server_default="")
+    patiently(op.get_bind(), lambda: op.add_column("archive_instance", sender))
     _rules()
     _jobs()
     op.create_table(
@@ -75,6 +78,7 @@ def _jobs() -> None:
         sa.Column("priority", sa.Integer, nullable=False),
         _text("state", 16),
         _count("attempts"),
+        _count("failures"),
         _at("try_at"),
         _text("lease", 26),
         _text("problem", 64),
@@ -88,7 +92,7 @@ def _jobs() -> None:
     op.create_index(
         "routing_job_due",
         "routing_job",
-        ["tenant_id", "destination", "priority", "id"],
+        ["tenant_id", "destination", "priority", "try_at", "id"],
         sqlite_where=unfinished,
         postgresql_where=unfinished,
     )

@@ -8,7 +8,7 @@ from typing import Any
 from consilium_core.clock import iso
 from consilium_ingest.routing.breaker import BreakerRule
 from consilium_ingest.routing.dry_run import Forecast, Volume
-from consilium_ingest.routing.jobs import Known
+from consilium_ingest.routing.places import Known
 from consilium_ingest.routing.rows import Rule, utc
 from consilium_ingest.routing.rules import Priority
 from consilium_ingest.routing.settings import DimseDestination, StowDestination

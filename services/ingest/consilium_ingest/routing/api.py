@@ -19,7 +19,7 @@ from consilium_ingest.routing.answers import destination_out, dry_run_out, rule_
 from consilium_ingest.routing.dry_run import forecast
 from consilium_ingest.routing.errors import DestinationUnknown, DryRunBusy
 from consilium_ingest.routing.evaluate import Destinations
-from consilium_ingest.routing.jobs import backlog, known
+from consilium_ingest.routing.places import backlog, known
 from consilium_ingest.routing.rows import RuleRows, Wish
 from consilium_ingest.routing.settings import DimseDestination, RoutingSettings, StowDestination
 from consilium_ingest.routing.trace import retry, trace

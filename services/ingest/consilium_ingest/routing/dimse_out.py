@@ -21,9 +21,9 @@ from pynetdicom.association import Association
 
 from consilium_archive.reader import Place
 from consilium_core.errors import ConsiliumError
+from consilium_ingest.routing.batch import Batch, Outcomes
 from consilium_ingest.routing.errors import SendingFailed
-from consilium_ingest.routing.jobs import Batch, Outcomes
-from consilium_ingest.routing.originals import Originals, problem_of
+from consilium_ingest.routing.originals import STORE_OUT, Originals, note
 from consilium_ingest.routing.rules import Priority
 from consilium_ingest.routing.settings import DimseDestination, RoutingSettings
 from consilium_ingest.routing.stow_out import reason_word
@@ -69,6 +69,9 @@ class DimseSender:
                     outcomes.problems[place.sop_instance_uid] = "syntax-not-accepted"
                     continue
                 await self._one(association, number, place, batch.priority, outcomes)
+                if STORE_OUT in outcomes.problems.values():
+                    outcomes.unread(batch, STORE_OUT)
+                    break
             await self._in_thread(association.release)
             ended = True
         finally:
@@ -79,9 +82,9 @@ class DimseSender:
         self, association: Association, number: int, place: Place, priority: Priority, outcomes: Outcomes
     ) -> None:
         try:
-            path = await self._originals.file(place)
+            path = await self._originals.file(place, outcomes)
         except ConsiliumError as problem:
-            outcomes.problems[place.sop_instance_uid] = problem_of(problem)
+            note(outcomes, place.sop_instance_uid, problem)
             return
         began = time.monotonic()
         try:

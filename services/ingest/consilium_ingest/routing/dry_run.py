@@ -15,7 +15,7 @@ from consilium_archive.tables import instance, series
 from consilium_core.clock import Clock
 from consilium_ingest.routing.evaluate import goes
 from consilium_ingest.routing.facts import Seen, first_since, page
-from consilium_ingest.routing.jobs import known
+from consilium_ingest.routing.places import known
 from consilium_ingest.routing.rows import Rule, Wish
 from consilium_ingest.routing.rules import FROM_THERE, Conditions
 from consilium_ingest.routing.settings import DimseDestination, StowDestination

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -28,7 +28,7 @@ from consilium_core.events import EventType
 from consilium_ingest.routing.facts import Seen, page
 from consilium_ingest.routing.rows import Rule, rules_of
 from consilium_ingest.routing.rules import FROM_THERE, Facts, missed
-from consilium_ingest.routing.settings import DimseDestination, StowDestination
+from consilium_ingest.routing.settings import DimseDestination, RoutingSettings, StowDestination
 from consilium_ingest.routing.tables import job
 from consilium_platform.bus import EventBus, Subscription
 from consilium_platform.sql import Database
@@ -36,6 +36,7 @@ from consilium_platform.sql import Database
 log = structlog.get_logger()
 MARK = "routing-feed"
 _PAGE = 500
+_CATCH_UP_PAGES = 20
 _SETTLED = timedelta(
     minutes=10
 )  # an index transaction ends within 30 s: no instance older than this is still to appear
@@ -55,26 +56,33 @@ class Match:
 class Evaluator:
     """Makes the jobs; ``run`` is one task of ingest's composition root."""
 
-    def __init__(self, database: Database, clock: Clock, destinations: Destinations, keep_days: int) -> None:
+    def __init__(self, database: Database, clock: Clock, destinations: Destinations, settings: RoutingSettings) -> None:
         self._database = database
         self._clock = clock
         self._destinations = destinations
-        self._keep = timedelta(days=keep_days)
+        self._keep = timedelta(days=settings.keep_days)
+        self._longest = timedelta(hours=settings.give_up_h)
         self._mark = 0
         self._high = 0
-        self._seen: set[int] = set()  # above the mark: bounded by what arrives in the ten minutes until it settles
+        self._seen: set[int] = set()  # above the mark: what arrives in the ten minutes until it settles, and some pages
+        self._since: dict[str, datetime] = {}  # of the rules, as they stood at the last look for late ones
         self._late_at = self._prune_at = 0.0
 
     async def begin(self) -> None:
         """Take up the mark; the first time ever it stands at the end of the index, for there is no rule yet."""
         self._mark = self._high = await self._database.transact(_begin)
+        self._since = {one.id: one.since for one in await self._database.query(rules_of)}
 
     async def turn(self) -> int:
         """Look at everything that has not been looked at; return how many instances were."""
-        looked = 0
+        looked = pages = 0
+        await self._lower()
         while seen := await self._database.query(partial(_above, after=self._high)):
             looked += await self._look(seen)
             self._high = seen[-1]
+            pages += 1
+            if pages % _CATCH_UP_PAGES == 0:  # the mark follows, so that months are caught up in little memory
+                looked += await self._rise(look=True)
         if self._clock.monotonic() >= self._late_at:
             looked += await self._late()
             self._late_at = self._clock.monotonic() + _LATE_S
@@ -83,26 +91,62 @@ class Evaluator:
             self._prune_at = self._clock.monotonic() + 3600
         return looked
 
-    async def _late(self) -> int:
-        """Look at what has appeared below the highest number (PostgreSQL commits out of order), and raise the mark."""
-        numbers = await self._database.query(partial(_between, after=self._mark, upto=self._high))
-        left = [number for number in numbers if number not in self._seen]
-        for at in range(0, len(left), _PAGE):
-            await self._look(left[at : at + _PAGE])
-        settled = await self._database.transact(
-            partial(_settle, after=self._mark, upto=self._high, before=self._clock.now() - _SETTLED)
-        )
-        self._mark = max(self._mark, settled)
-        self._seen = {number for number in self._seen if number > self._mark}
-        return len(left)
+    async def _lower(self) -> None:
+        """Come down with the index: SQLite gives the numbers of the newest instances again when those were removed."""
+        newest = await self._database.query(_newest)
+        if newest >= self._high:
+            return
+        if newest < self._mark:
+            self._mark = await self._database.transact(_begin)
+        self._high = max(newest, self._mark)
+        self._seen = {number for number in self._seen if number <= newest}
 
-    async def _look(self, numbers: Sequence[int]) -> int:
-        """Bring one page of instances before the rules; it is done when the jobs are committed."""
+    async def _late(self) -> int:
+        """Look at what has appeared below the highest number (PostgreSQL commits out of order), and raise the mark.
+
+        A rule's ``since`` is taken before its commit: what was looked at between the two is brought before the new rule again.
+        """
+        since = {one.id: one.since for one in await self._database.query(rules_of)}
+        fresh = {one for one in since if self._since.get(one) != since[one]}
+        looked = await self._look_again(self._high, fresh)
+        self._since = since
+        await self._rise()
+        return looked
+
+    async def _look_again(self, upto: int, fresh: Collection[str] = ()) -> int:
+        """Look at what lies above the mark and was not looked at yet, at the rest with ``fresh`` rules alone."""
+        looked, after = 0, self._mark
+        while numbers := await self._database.query(partial(_above, after=after, upto=upto)):
+            left = [number for number in numbers if number not in self._seen]
+            again = [number for number in numbers if number in self._seen] if fresh else []
+            if left:
+                looked += await self._look(left)
+            if again:
+                await self._look(again, fresh)
+            after = numbers[-1]
+        return looked
+
+    async def _rise(self, *, look: bool = False) -> int:
+        """Raise the mark to where no instance can appear any more, and forget what lies below."""
+        before = self._clock.now() - _SETTLED
+        settled = await self._database.query(partial(_settled, after=self._mark, upto=self._high, before=before))
+        looked = await self._look_again(settled) if look else 0
+        self._mark = max(self._mark, await self._database.transact(partial(_raise, settled=settled)))
+        self._seen = {number for number in self._seen if number > self._mark}
+        return looked
+
+    async def _look(self, numbers: Sequence[int], only: Collection[str] | None = None) -> int:
+        """Bring one page of instances before the rules (``only`` those); it is done when the jobs are committed."""
         seen, rules = await self._database.query(partial(_with_rules, numbers=numbers))
+        rules = rules if only is None else [one for one in rules if one.id in only]
         if rules:
             matches = await asyncio.to_thread(lambda: list(decide(seen, rules, self._destinations)))
             if matches:
-                await self._database.transact(partial(add_jobs, matches=matches, now=self._clock.now()))
+                now = self._clock.now()
+                late = now - self._longest
+                await self._database.transact(partial(add_jobs, matches=matches, now=now, late=late))
+                if count := sum(one.seen.received_at < late for one in matches):
+                    log.warning("routing_looked_at_late", instances=count)
         self._seen.update(numbers)
         return len(numbers)
 
@@ -174,34 +218,38 @@ def upsert(session: Session) -> Any:
     return sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
 
 
-def add_jobs(session: Session, matches: Sequence[Match], now: datetime) -> None:
-    """Write the jobs that are not there yet."""
+def add_jobs(session: Session, matches: Sequence[Match], now: datetime, late: datetime) -> None:
+    """Write the jobs that are not there yet; what was received before ``late`` goes out only when somebody asks for it."""
     rows = [
         {
             "tenant_id": one.seen.tenant, "destination": one.rule.wish.destination, "rule_id": one.rule.id,
             "study_uid": one.seen.row.study_uid, "series_uid": one.seen.row.series_uid,
             "sop_instance_uid": one.seen.row.sop_instance_uid, "size_bytes": one.seen.row.size_bytes,
-            "priority": int(one.rule.wish.priority), "state": "waiting", "attempts": 0, "try_at": now, "lease": "",
-            "problem": "", "made_at": now,
+            "priority": int(one.rule.wish.priority), "state": "given-up" if one.seen.received_at < late else "waiting",
+            "attempts": 0, "failures": 0, "try_at": now, "lease": "",
+            "problem": "looked-at-late" if one.seen.received_at < late else "", "made_at": now,
         }
         for one in sorted(matches, key=lambda one: (one.seen.tenant, one.rule.wish.destination, one.seen.number))
     ]  # fmt: skip
     session.execute(upsert(session)(job).on_conflict_do_nothing(), rows)
 
 
+def _newest(session: Session) -> int:
+    return session.scalar(select(func.max(instance.c.id))) or 0
+
+
 def _begin(session: Session) -> int:
-    newest = session.scalar(select(func.max(instance.c.id))) or 0
+    """Return the mark; it is never above the newest instance, whose number may be given again."""
+    newest = _newest(session)
     session.execute(upsert(session)(mark).values(name=MARK, value=newest).on_conflict_do_nothing())
+    session.execute(update(mark).where(mark.c.name == MARK, mark.c.value > newest).values(value=newest))
     return session.scalar(select(mark.c.value).where(mark.c.name == MARK)) or 0
 
 
-def _above(session: Session, after: int) -> list[int]:
-    asked = select(instance.c.id).where(instance.c.id > after).order_by(instance.c.id).limit(_PAGE)
-    return list(session.scalars(asked))
-
-
-def _between(session: Session, after: int, upto: int) -> list[int]:
-    return list(session.scalars(select(instance.c.id).where(instance.c.id > after, instance.c.id <= upto)))
+def _above(session: Session, after: int, upto: int | None = None) -> list[int]:
+    """Return a page of numbers above ``after``, none above ``upto``."""
+    within = (instance.c.id > after,) if upto is None else (instance.c.id > after, instance.c.id <= upto)
+    return list(session.scalars(select(instance.c.id).where(*within).order_by(instance.c.id).limit(_PAGE)))
 
 
 def _with_rules(session: Session, numbers: Sequence[int]) -> tuple[list[Seen], list[Rule]]:
@@ -214,14 +262,14 @@ def _with_rules(session: Session, numbers: Sequence[int]) -> tuple[list[Seen], l
     return seen, rules
 
 
-def _settle(session: Session, after: int, upto: int, before: datetime) -> int:
-    """Raise the mark to where no instance can appear any more; return it."""
-    asked = select(func.max(instance.c.id)).where(
-        instance.c.id > after, instance.c.id <= upto, instance.c.received_at < before
-    )
-    settled: int | None = session.scalar(asked)
-    if not settled:
-        return after
+def _settled(session: Session, after: int, upto: int, before: datetime) -> int:
+    """Return up to where no instance can appear any more."""
+    old = (instance.c.id > after, instance.c.id <= upto, instance.c.received_at < before)
+    return session.scalar(select(func.max(instance.c.id)).where(*old)) or after
+
+
+def _raise(session: Session, settled: int) -> int:
+    """Raise the mark, never lower it; return how far."""
     new = upsert(session)(mark).values(name=MARK, value=settled)
     higher = mark.c.value < new.excluded.value
     session.execute(new.on_conflict_do_update(index_elements=["name"], set_={"value": settled}, where=higher))

@@ -8,86 +8,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from consilium_archive.tables import study
 from consilium_core.clock import Clock
 from consilium_core.ids import new_ulid
-from consilium_ingest.routing.breaker import Breaker
-from consilium_ingest.routing.evaluate import upsert
+from consilium_ingest.routing.batch import Batch, Outcomes, Wanted
+from consilium_ingest.routing.places import Known, known
 from consilium_ingest.routing.rows import utc
 from consilium_ingest.routing.rules import Priority
 from consilium_ingest.routing.settings import DimseDestination, RoutingSettings, StowDestination
-from consilium_ingest.routing.tables import UNFINISHED, job, place
-from consilium_ingest.routing.words import OF_DESTINATION, words_of
+from consilium_ingest.routing.tables import IS_UNFINISHED, job, place
+from consilium_ingest.routing.words import OF_DESTINATION, OF_OURS, words_of
 from consilium_platform.audit import AuditLog, AuditRecord, Outcome
 from consilium_platform.sql import Database
 
 _WEIGHT = 0.25  # of the newest measurement in the moving average
 LEASE_S, RENEW_S = 90.0, 20.0  # a killed process's claim is free again after that; a working one's is renewed
-_FIRST_S, _LONGEST_S = 5.0, 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """One instance that is to be sent."""
-
-    number: int
-    study_uid: str
-    series_uid: str
-    sop_instance_uid: str
-    size_bytes: int
-    attempts: int
-    made_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Instances of one study that are sent together, this process's until the lease ends; ``probe``: it decides whether a shut destination opens."""
-
-    lease: str
-    probe: bool
-    seconds: float
-    study_uid: str
-    patient_id: str
-    priority: Priority
-    wanted: tuple[Wanted, ...]
-
-    @property
-    def size_bytes(self) -> int:
-        """Return how many bytes are to be sent."""
-        return sum(one.size_bytes for one in self.wanted)
-
-
-@dataclass(slots=True)
-class Outcomes:
-    """What came of a batch: a word per instance that was not sent; ``down``: of the destination itself; bytes and seconds measured."""
-
-    problems: dict[str, str] = field(default_factory=dict)
-    sent: set[str] = field(default_factory=set)
-    down: str = ""
-    retry_after_s: float = 0.0
-    stopped: bool = False  # the process ends: what has no outcome waits on, with nobody to blame
-    sent_bytes: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What all processes know of a destination."""
-
-    breaker: Breaker = field(default_factory=Breaker)
-    problem: str = ""
-    problem_at: datetime | None = None
-    bytes_per_s: float | None = None
-    measured_at: datetime | None = None
-    sent_instances: int = 0
-    sent_bytes: int = 0
+_FIRST_S, _LONGEST_S, _LONGEST_OURS_S = 5.0, 3600.0, 300.0
 
 
 class JobQueue:
@@ -134,19 +76,27 @@ class JobQueue:
         now = self._clock.now()
         if known(session, self._to.tenant, self._to.name).breaker.state(self._settings.breaker, now) == "open":
             return True
-        return session.execute(self._due(now).limit(1)).first() is None
+        return self._first(session, now) is None
 
     def _due(self, now: datetime) -> Any:
-        due = select(job).where(*self._mine, job.c.state.in_(UNFINISHED), job.c.try_at <= now)
-        return due.order_by(job.c.priority, job.c.id)
+        return select(job).where(*self._mine, IS_UNFINISHED, job.c.try_at <= now)
+
+    def _first(self, session: Session, now: datetime) -> Any:
+        """Return the job that is to go first, if one is due: of the highest priority what has been due longest."""
+        for priority in Priority:  # one by one the index leads to it, past however many wait for their time
+            due = self._due(now).where(job.c.priority == int(priority)).order_by(job.c.try_at, job.c.id)
+            if found := session.execute(due.limit(1)).first():
+                return found
+        return None
 
     def _claim(self, session: Session) -> Batch | None:
         now = self._clock.now()
         at = known(session, self._to.tenant, self._to.name, lock=True)
-        first = session.execute(self._due(now).limit(1)).first()
+        first = self._first(session, now)
         if first is None:
             return None
         same = self._due(now).where(job.c.study_uid == first.study_uid, job.c.priority == first.priority)
+        same = same.order_by(job.c.try_at, job.c.id)
         together = max(
             1, self._settings.batch_instances >> min(2 * first.attempts, 16)
         )  # what spoils a batch ends up alone
@@ -184,11 +134,11 @@ class JobQueue:
         for one in failed:
             problem = outcomes.problems.get(one.sop_instance_uid) or outcomes.down or "unanswered"
             codes[problem] += 1
-            after = self._after(one, problem, now, counts=not outcomes.down)
+            after = self._after(one, problem, now, outcomes)
             mine = update(job).where(job.c.id == one.number, job.c.lease == batch.lease, job.c.state == "sending")
             session.execute(mine.values(**after))
         self._write(session, self._learned(at, outcomes, len(sent), now))
-        if sent and not outcomes.down and at.breaker.failures >= self._settings.breaker_failures:  # it is back
+        if outcomes.answered and at.breaker.failures >= self._settings.breaker_failures:  # it is back
             again = update(job).where(*self._mine, job.c.state == "failed", job.c.problem.in_(OF_DESTINATION))
             session.execute(again.values(try_at=now, attempts=0))
         if sent:
@@ -197,21 +147,25 @@ class JobQueue:
             words = ", ".join(f"{count} {code}" for code, count in sorted(codes.items()))
             self._record(session, batch, "failure", f"not sent {len(failed)} to {self._words}: {words}")
 
-    def _after(self, one: Wanted, problem: str, now: datetime, *, counts: bool) -> dict[str, Any]:
-        """Return how a job stands after a failure; what the destination itself fails at (``counts`` False) is given up by age alone."""
-        tried = counts and one.attempts >= self._settings.attempts
+    def _after(self, one: Wanted, problem: str, now: datetime, outcomes: Outcomes) -> dict[str, Any]:
+        """Return how a job stands after a failure; what the destination or our own store fails at is given up by age alone."""
+        own = problem not in OF_DESTINATION | OF_OURS
+        failures = one.failures + own
+        longest = _LONGEST_OURS_S if problem in OF_OURS else _LONGEST_S
+        tries = failures if own else one.attempts
+        pause = min(_FIRST_S * 2 ** min(tries - 1, 20), longest)
+        again = now + timedelta(seconds=max(pause, outcomes.again_s.get(one.sop_instance_uid, 0.0)))
         waited = now - one.made_at > timedelta(hours=self._settings.give_up_h)
-        over = words_of(problem).lasting or tried or waited
-        pause = min(_FIRST_S * 2 ** min(one.attempts - 1, 20), _LONGEST_S)
-        again = now + timedelta(seconds=pause)
-        return {"state": "given-up" if over else "failed", "problem": problem[:64], "try_at": again, "lease": ""}
+        over = words_of(problem).lasting or waited or failures >= self._settings.attempts
+        state = "given-up" if over else "failed"
+        return {"state": state, "problem": problem[:64], "try_at": again, "lease": "", "failures": failures}
 
     def _learned(self, at: Known, outcomes: Outcomes, sent: int, now: datetime) -> dict[str, Any]:
         """Return what is known of the destination after a batch."""
         if outcomes.down:
             breaker = at.breaker.failed(self._settings.breaker, now, outcomes.retry_after_s)
             found: dict[str, Any] = {"problem": outcomes.down[:64], "problem_at": now}
-        elif outcomes.seconds > 0 and not outcomes.stopped:
+        elif outcomes.answered:
             breaker, found = at.breaker.worked(), {"problem": "", "problem_at": None}
         else:  # nobody knows: nothing of the batch could be read here, or the process ends
             return {"shut_until": None} if at.breaker.shut_until is not None else {}
@@ -242,41 +196,10 @@ class JobQueue:
         self._audit.append(session, [record])
 
 
-def known(session: Session, tenant: str, name: str, *, lock: bool = False) -> Known:
-    """Return what is known of a destination; ``lock``: its row is made if need be, and is the transaction's until its end."""
-    if lock:
-        new = upsert(session)(place).values(
-            tenant_id=tenant, name=name, failures=0, problem="", sent_instances=0, sent_bytes=0
-        )
-        session.execute(new.on_conflict_do_nothing())
-    asked = select(place).where(place.c.tenant_id == tenant, place.c.name == name)
-    row = session.execute(asked.with_for_update() if lock else asked).first()
-    if row is None:
-        return Known()
-    return Known(
-        Breaker(row.failures, utc(row.shut_until) if row.shut_until else None), row.problem,
-        utc(row.problem_at) if row.problem_at else None, row.bytes_per_s,
-        utc(row.measured_at) if row.measured_at else None, row.sent_instances, row.sent_bytes,
-    )  # fmt: skip
-
-
-def open_now(session: Session, tenant: str, name: str, now: datetime) -> None:
-    """Let the next attempt at a destination happen at once."""
-    mine = (place.c.tenant_id == tenant, place.c.name == name, place.c.shut_until.is_not(None))
-    session.execute(update(place).where(*mine).values(shut_until=now))
-
-
 async def release_all(database: Database) -> None:
     """Free every claim at the start of the only process."""
     free = update(job).where(job.c.state == "sending").values(state="waiting", lease="", try_at=job.c.made_at)
     await database.transact(lambda session: session.execute(free))
-
-
-def backlog(session: Session, tenant: str, name: str) -> dict[str, tuple[int, int]]:
-    """Return (instances, bytes) of each state that is not done."""
-    sums = (job.c.state, func.count(), func.sum(job.c.size_bytes))
-    asked = select(*sums).where(job.c.tenant_id == tenant, job.c.destination == name, job.c.state.in_(UNFINISHED))
-    return {state: (count, int(size or 0)) for state, count, size in session.execute(asked.group_by(job.c.state)).all()}
 
 
 def _within(rows: Sequence[Any], most_bytes: int) -> list[Any]:
@@ -293,8 +216,9 @@ def _within(rows: Sequence[Any], most_bytes: int) -> list[Any]:
 
 def _wanted(row: Any) -> Wanted:
     return Wanted(
-        row.id, row.study_uid, row.series_uid, row.sop_instance_uid, row.size_bytes, row.attempts + 1, utc(row.made_at)
-    )
+        row.id, row.study_uid, row.series_uid, row.sop_instance_uid, row.size_bytes, row.attempts + 1, row.failures,
+        utc(row.made_at),
+    )  # fmt: skip
 
 
 def _patient(session: Session, row: Any) -> str:

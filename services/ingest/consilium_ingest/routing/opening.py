@@ -32,7 +32,7 @@ async def open_routing(platform: Platform, settings: RoutingSettings, folder: Pa
         return
     if platform.database.is_sqlite:  # one process: what a killed one had claimed is free
         await release_all(platform.database)
-    evaluator = Evaluator(platform.database, platform.clock, named, settings.keep_days)
+    evaluator = Evaluator(platform.database, platform.clock, named, settings)
     await evaluator.begin()
     wake = asyncio.Condition()
     reader = ArchiveReader(platform.database, platform.blobs)
@@ -48,7 +48,7 @@ async def open_routing(platform: Platform, settings: RoutingSettings, folder: Pa
 
                 sender = await stack.enter_async_context(open_dimse_out(to, settings, originals))
             queue = JobQueue(platform.database, platform.audit, platform.clock, to, settings)
-            courier = Courier(queue, sender, (to.tenant, to.name), wake)
+            courier = Courier(queue, sender, (to.tenant, to.name), wake, platform.clock)
             tasks += [
                 asyncio.create_task(courier.run(settings.poll_s), name=f"routing-{to.name}") for _ in range(to.workers)
             ]

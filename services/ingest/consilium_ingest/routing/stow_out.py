@@ -19,9 +19,9 @@ import httpx2
 from consilium_archive.reader import Place
 from consilium_core.errors import ConsiliumError
 from consilium_core.ids import new_ulid
+from consilium_ingest.routing.batch import Batch, Outcomes
 from consilium_ingest.routing.errors import SendingFailed
-from consilium_ingest.routing.jobs import Batch, Outcomes
-from consilium_ingest.routing.originals import Originals, problem_of
+from consilium_ingest.routing.originals import STORE_OUT, Originals, note
 from consilium_ingest.routing.settings import RoutingSettings, StowDestination
 
 _MOST_ANSWER_BYTES = 8 << 20
@@ -43,9 +43,9 @@ class StowSender:
         if not places:
             return
         boundary = f"consilium-{new_ulid()}"
-        body = _Body(self._originals, places, boundary)
+        body = _Body(self._originals, places, outcomes, boundary)
         headers = await self._headers(boundary) | {"Content-Length": str(body.size_bytes)}
-        began = time.monotonic()
+        began, ours_s = time.monotonic(), outcomes.ours_s
         try:
             request = self._client.build_request(
                 "POST", f"{self._to.url}/studies", content=body.pieces(), headers=headers
@@ -58,8 +58,9 @@ class StowSender:
         except ConsiliumError as problem:
             if body.reading is None or isinstance(problem, SendingFailed):
                 raise
-            outcomes.problems |= dict.fromkeys((one.sop_instance_uid for one in places), "store-unavailable")
-            outcomes.problems[body.reading.sop_instance_uid] = problem_of(problem)
+            if note(outcomes, body.reading.sop_instance_uid, problem) == STORE_OUT:
+                outcomes.unread(batch, STORE_OUT)
+            outcomes.stopped = True  # the request, by one file: the others go on without it
             return
         except httpx2.TimeoutException as problem:
             raise SendingFailed("timeout") from problem
@@ -67,8 +68,9 @@ class StowSender:
             raise SendingFailed("certificate-refused" if _untrusted(problem) else "unreachable") from problem
         except httpx2.HTTPError as problem:
             raise SendingFailed("broken-off") from problem
-        judge(response.status_code, said, places, outcomes, response.headers.get("retry-after", ""))
-        outcomes.seconds = max(time.monotonic() - began, 1e-6)
+        media, retry_after = response.headers.get("content-type", ""), response.headers.get("retry-after", "")
+        judge(response.status_code, said, places, outcomes, media=media, retry_after=retry_after)
+        outcomes.seconds = max(time.monotonic() - began - (outcomes.ours_s - ours_s), 1e-6)
 
     async def _headers(self, boundary: str) -> dict[str, str]:
         media = f'multipart/related; type="application/dicom"; boundary={boundary}'
@@ -86,9 +88,10 @@ class StowSender:
 class _Body:
     """The request's body: its length is known before it is read. ``reading``: the instance whose bytes are being read."""
 
-    def __init__(self, originals: Originals, places: Sequence[Place], boundary: str) -> None:
+    def __init__(self, originals: Originals, places: Sequence[Place], outcomes: Outcomes, boundary: str) -> None:
         self._originals = originals
         self._places = places
+        self._outcomes = outcomes
         self._head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
         self._end = f"--{boundary}--\r\n".encode()
         self.reading: Place | None = None
@@ -98,7 +101,7 @@ class _Body:
         for place in self._places:
             yield self._head
             self.reading = place
-            async for stretch in self._originals.stretches(place):
+            async for stretch in self._originals.stretches(place, self._outcomes):
                 yield stretch
             self.reading = None
             yield b"\r\n"
@@ -124,11 +127,15 @@ async def _read(response: httpx2.Response) -> bytes:
     return bytes(said)
 
 
-def judge(status: int, said: bytes, places: Sequence[Place], outcomes: Outcomes, retry_after: str = "") -> None:
+def judge(
+    status: int, said: bytes, places: Sequence[Place], outcomes: Outcomes, *, media: str = "", retry_after: str = ""
+) -> None:
     """Note what an answer says of each instance (PS3.18 10.5.3, table I.2-2); raise SendingFailed for one of the whole request."""
     if status in (200, 202, 409):
         stored, failed = _listed(said)
-        if status == 200 and not stored and not failed:  # all stored, and nothing more is said
+        if status == 200 and not stored and not failed:
+            if not _silent(said, media):
+                raise SendingFailed("not-dicomweb")
             stored = {place.sop_instance_uid for place in places}
         for place in places:
             uid = place.sop_instance_uid
@@ -180,6 +187,19 @@ def _listed(said: bytes) -> tuple[set[str], dict[str, int]]:
         if isinstance(uid, str):
             failed[uid] = reason if isinstance(reason, int) else 0
     return stored, failed
+
+
+def _silent(said: bytes, media: str) -> bool:
+    """Tell whether an answer that names no instance says that all are stored: nothing, or DICOM JSON. A sign-in page does not."""
+    if said.strip() in (b"", b"{}", b"[]"):
+        return True
+    if media.partition(";")[0].strip().lower() != "application/dicom+json":
+        return False
+    try:
+        json.loads(said)
+    except ValueError:
+        return False
+    return True
 
 
 def _items(found: dict[str, Any], tag: str) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """Routing in tables (migration 0013): rules, one job per destination and instance, and what all processes know of a destination.
 
 ``since`` of a rule is when it was made or last switched on: what was received before is not its business. ``conditions`` is JSON.
-``lease`` of a job names the claim that may write a failure; a confirmed success is always written.
+``attempts`` of a job are all, ``failures`` those that were its own and not the destination's or our store's.
+``lease`` names the claim that may write a failure; a confirmed success is always written.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from sqlalchemy import BigInteger, Boolean, Column, DateTime, Float, Index, Inte
 metadata = MetaData()
 _PK = BigInteger().with_variant(Integer, "sqlite")
 UNFINISHED = ("waiting", "sending", "failed")
-_unfinished = text("state IN ('waiting','sending','failed')")
+IS_UNFINISHED = text(
+    "state IN ('waiting','sending','failed')"
+)  # literal: else no planner knows that it means the partial index
 
 rule = Table(
     "routing_rule",
@@ -44,6 +47,7 @@ job = Table(
     Column("priority", Integer, nullable=False),
     Column("state", String(16), nullable=False),
     Column("attempts", BigInteger, nullable=False),
+    Column("failures", BigInteger, nullable=False),
     Column("try_at", DateTime(timezone=True), nullable=False),
     Column("lease", String(26), nullable=False),
     Column("problem", String(64), nullable=False),
@@ -52,8 +56,8 @@ job = Table(
     Index("routing_job_once", "tenant_id", "destination", "sop_instance_uid", unique=True),
     Index("routing_job_study", "tenant_id", "study_uid", "id"),
     Index(
-        "routing_job_due", "tenant_id", "destination", "priority", "id",
-        sqlite_where=_unfinished, postgresql_where=_unfinished,
+        "routing_job_due", "tenant_id", "destination", "priority", "try_at", "id",
+        sqlite_where=IS_UNFINISHED, postgresql_where=IS_UNFINISHED,
     ),
     Index("routing_job_sent", "sent_at"),
 )  # fmt: skip

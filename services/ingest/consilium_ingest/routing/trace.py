@@ -25,7 +25,7 @@ from consilium_core.roles import Principal
 from consilium_ingest.routing.errors import NothingToRetry
 from consilium_ingest.routing.evaluate import MARK, Destinations, verdict
 from consilium_ingest.routing.facts import Seen, page
-from consilium_ingest.routing.jobs import open_now
+from consilium_ingest.routing.places import open_now
 from consilium_ingest.routing.rows import Rule, rules_of
 from consilium_ingest.routing.tables import job
 from consilium_platform.audit import AuditLog, AuditRecord
@@ -100,7 +100,7 @@ async def retry(
         for name in sorted(session.scalars(select(job.c.destination).where(*mine).distinct())):
             open_now(session, who.tenant, name, now)  # before the jobs, as a claim does: neither waits for the other
         again = update(job).where(*mine)
-        again = again.values(state="waiting", attempts=0, try_at=now, made_at=now, problem="", lease="")
+        again = again.values(state="waiting", attempts=0, failures=0, try_at=now, made_at=now, problem="", lease="")
         names = session.scalars(again.returning(job.c.destination)).all()
         if not names:
             raise NothingToRetry("No instance of this study waits for a destination or was given up.")

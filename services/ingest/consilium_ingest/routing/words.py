@@ -48,6 +48,11 @@ PROBLEMS: dict[str, Words] = {
         "目的地拒绝该地址或请求，请检查配置。",
         "operator",
     ),
+    "not-dicomweb": Words(
+        "What answers there is no DICOMweb server: a sign-in page or another service stands at the address.",
+        "该地址的应答不是 DICOMweb：可能是登录页面或其他服务。",
+        "operator",
+    ),
     "busy": Words("The destination is busy; it is tried again.", "目的地繁忙，系统会自动重试。", "retry"),
     "destination-failed": Words(
         "The destination has an error of its own; its operator can say which.",
@@ -108,14 +113,28 @@ PROBLEMS: dict[str, Words] = {
         "本归档的存储暂无应答，系统会自动重试。",
         "retry",
     ),
+    "original-archived": Words(
+        "The stored file is in the store's archive and is being restored; it is sent when it is back.",
+        "原始文件在存储的归档层，正在取回，取回后自动发送。",
+        "retry",
+    ),
+    "looked-at-late": Words(
+        "Routing was off when it came, for longer than unsent instances are kept waiting: it is sent when an admin tries again.",
+        "接收该对象时转发功能未运行，且已超过等待期限；如需发送，请管理员重试。",
+        "admin",
+        lasting=True,
+    ),
     "error-of-ours": Words("An error of ours; quote the time.", "我方内部错误，请告知发生时间。", "vendor"),
 }
 
 OF_DESTINATION = frozenset({
     "unreachable", "timeout", "broken-off", "access-refused", "certificate-refused", "token-unreadable",
-    "address-refused", "busy", "destination-failed", "association-rejected", "no-room",
+    "address-refused", "not-dicomweb", "busy", "destination-failed", "association-rejected", "no-room",
 })  # fmt: skip
 """What the destination itself fails at: what waits for it goes on at once when it is back."""
+
+OF_OURS = frozenset({"store-unavailable", "original-archived"})
+"""What our own store fails at: no destination and no instance is to blame, so it is given up by age alone."""
 
 REASONS: dict[str, tuple[str, str]] = {
     "rule-disabled": ("The rule is switched off.", "该规则已停用。"),
