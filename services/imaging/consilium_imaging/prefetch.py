@@ -28,7 +28,7 @@ from consilium_archive.prior_rule import Bounds, Chosen, Likeness, choose
 from consilium_archive.priors import prior_of, studies_of
 from consilium_archive.reader import ArchiveReader, Place, Scope
 from consilium_core.clock import Clock
-from consilium_core.errors import ConsiliumError, NotFound, Unavailable
+from consilium_core.errors import ConsiliumError, Exhausted, NotFound, Unavailable
 from consilium_core.events import Event, EventType
 from consilium_imaging.bookings import DROPPED, OPEN, Booking, Bookings, Told
 from consilium_imaging.pictures import Pictures, Wish
@@ -46,7 +46,7 @@ _METADATA_BELOW = 2000
 _OVERLAP = 1000  # numbers of the outbox are not given in the order of commits
 _THUMBNAIL = (256, 256)
 _UNKNOWN = "consultation-not-found"  # any other 404 is a consult that does not know the question (yet)
-_SILENT = (Unavailable, OSError, TimeoutError)
+_SILENT = (Unavailable, Exhausted, OSError, TimeoutError)
 _FAILED = (ConsiliumError, OSError, TimeoutError)
 
 
