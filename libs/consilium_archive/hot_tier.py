@@ -2,13 +2,15 @@
 
 Flows in: places of the index; flows out: bytes that were hashed when they came, or None for who must ask the store. A small original that is
 not here is read whole and kept, a part of a large one goes by at once and the whole is wished for. At most ``queue`` wishes wait and at most
-64 MiB of what was read; further ones are dropped: the next reader wishes again. What was removed from the archive leaves by its tombstone.
+64 MiB of what was read; further ones are dropped: the next reader wishes again. What is damaged may not be wished for again for ten minutes.
+What was removed from the archive leaves by its tombstone, or at once where it went while it was fetched.
 """
 
 from __future__ import annotations
 
 import asyncio
 import weakref
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from prometheus_client import Counter, Gauge
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from consilium_archive.errors import OriginalDamaged
 from consilium_archive.stages import original_key
 from consilium_archive.storage_tables import tombstone
 from consilium_core.errors import ConsiliumError
@@ -29,7 +32,7 @@ from consilium_platform.blobs_hot import Filling, HotFolder
 from consilium_platform.settings import SettingsInvalid
 from consilium_platform.sql import Database
 from consilium_platform.tasks import end_task
-from consilium_platform.workers import Workers
+from consilium_platform.workers import Workers, WorkersClosed
 
 if TYPE_CHECKING:
     from consilium_archive.proof import Proof
@@ -46,6 +49,7 @@ HELD_OBJECTS = Gauge("consilium_hot_held_objects", "Originals in the hot tier at
 Why = Literal["read", "prefetch"]
 WHOLE_BELOW_BYTES = 4 << 20  # read whole where a part is asked for
 _OFFERED_BYTES = 64 << 20
+_REFUSED_S, _MOST_REFUSED = 600.0, 4096
 _THREADS, _FILLERS = 4, 2
 _SWEEP_S = 600.0
 _PAGE = 1000
@@ -74,7 +78,8 @@ class HotTier:
         self._wished: set[str] = set()
         self._offered: dict[str, bytes] = {}
         self._offered_bytes = 0
-        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._turns: weakref.WeakValueDictionary[str, _Turn] = weakref.WeakValueDictionary()
+        self._damaged: OrderedDict[str, float] = OrderedDict()  # until when it is not fetched for a wish
 
     async def read(self, place: Place, start: int, length: int, *, again: bool = False) -> bytes | None:
         """Return a part of the original, None unless it is here; ``again``: the same reader has been counted already."""
@@ -93,13 +98,14 @@ class HotTier:
 
     async def whole(self, place: Place, proof: Proof) -> bytes:
         """Return a small original from here, or read it whole and keep it; others who want it meanwhile wait for the same read."""
-        lock = self._locks.setdefault(place.key, asyncio.Lock())
-        async with lock:
-            found = await self.read(place, 0, place.size_bytes, again=True)
-            if found is None:
-                found = await proof.read(place, lambda store: store.get(place.key), place.size_bytes)
-                self.offer(place, found, proof)
-            return found
+        turn = self._turns.setdefault(place.key, _Turn())
+        async with turn.lock:
+            if turn.data is None:  # else it was read for those who wait, kept or not
+                turn.data = await self.read(place, 0, place.size_bytes, again=True)
+            if turn.data is None:
+                turn.data = await proof.read(place, lambda store: store.get(place.key), place.size_bytes)
+                self.offer(place, turn.data, proof)
+            return turn.data
 
     def offer(self, place: Place, data: bytes, proof: Proof) -> None:
         """Have an original kept that was just read; never waits."""
@@ -113,6 +119,8 @@ class HotTier:
     def wish(self, place: Place, proof: Proof) -> None:
         """Ask for an original to be fetched and kept; never waits."""
         if place.key in self._wished or place.size_bytes > self._folder.largest_bytes or not place.is_original:
+            return
+        if self._damaged.get(place.key, 0.0) > asyncio.get_running_loop().time():
             return
         if self._queue.full():
             REFUSED.labels("busy").inc()
@@ -129,17 +137,23 @@ class HotTier:
             place, proof = await self._queue.get()
             data = self._offered.get(place.key)
             try:
-                if data is None:
-                    await self.fill(place, proof, "read")
-                else:
-                    await self._keep(place, data)
+                if data is None or not await self._keep(place, data, proof):
+                    self._withdraw(place)
+                    await self.fill(place, proof, "read")  # wrong bytes: of which place, and is there a better one?
+            except OriginalDamaged:  # logged by who found it
+                self._damaged[place.key] = asyncio.get_running_loop().time() + _REFUSED_S
+                self._damaged.move_to_end(place.key)
+                while len(self._damaged) > _MOST_REFUSED:
+                    self._damaged.popitem(last=False)
             except (ConsiliumError, OSError, TimeoutError) as problem:
                 log.warning("hot_fill_failed", error=type(problem).__name__, sha256=place.sha256)
             finally:
                 self._wished.discard(place.key)
-                if data is not None:
-                    self._offered_bytes -= len(self._offered.pop(place.key))
+                self._withdraw(place)
                 self._queue.task_done()
+
+    def _withdraw(self, place: Place) -> None:
+        self._offered_bytes -= len(self._offered.pop(place.key, b""))
 
     async def settled(self) -> None:
         """Return when nothing waits to be kept."""
@@ -154,19 +168,48 @@ class HotTier:
             return False
 
         async def work(store: BlobStore) -> bool:
-            filling = await self._workers.run(self._folder.begin, place.key, place.size_bytes, place.sha256)
+            filling = await self._begun(place)
             if filling is None:
                 REFUSED.labels("room").inc()
                 return False
             if not await self._streamed(store, place, filling):
                 REFUSED.labels("damaged").inc()
-                raise BlobDamaged("The object in the store is not what was stored.")
+                raise BlobDamaged("The object in the store is not what was stored.", hashed=filling.is_long_enough)
             return True
 
         kept = await proof.checked(place, work)
         if kept:
             FILLED.labels(why).inc(place.size_bytes)
+            await self._unless_removed(place, proof)
         return kept
+
+    async def _begun(self, place: Place) -> Filling | None:
+        """Reserve room; whoever is cancelled meanwhile leaves nobody's filling behind."""
+        begun = self._workers.run(self._folder.begin, place.key, place.size_bytes, place.sha256)
+        try:
+            return await asyncio.shield(begun)
+        except asyncio.CancelledError:
+            begun.add_done_callback(self._abandon)
+            raise
+
+    def _abandon(self, begun: asyncio.Future[Filling | None]) -> None:
+        filling = None if begun.cancelled() or begun.exception() is not None else begun.result()
+        if filling is None:
+            return
+        try:
+            self._workers.run(filling.abandon)
+        except WorkersClosed:
+            filling.abandon()
+
+    async def _unless_removed(self, place: Place, proof: Proof) -> None:
+        """Let go what lost its row before it had its name here; its tombstone may have been passed. Later ones are still to come."""
+        try:
+            stays = await proof.indexed(place)
+        except BaseException:  # nobody can tell any more
+            await asyncio.shield(self._workers.run(self._folder.drop, place.key))
+            raise
+        if not stays and await self._workers.run(self._folder.drop, place.key):
+            REMOVED.labels("archive").inc()
 
     async def _streamed(self, store: BlobStore, place: Place, filling: Filling) -> bool:
         ended = False
@@ -180,7 +223,9 @@ class HotTier:
             if not ended:
                 await asyncio.shield(self._workers.run(filling.abandon))
 
-    async def _keep(self, place: Place, data: bytes) -> None:
+    async def _keep(self, place: Place, data: bytes, proof: Proof) -> bool:
+        """Keep what was read if there is room; tell whether it was what was stored."""
+
         def work() -> bool | None:
             if self._folder.holds(place.key, place.size_bytes):
                 return None
@@ -198,9 +243,10 @@ class HotTier:
         kept = await self._workers.run(work)
         if kept:
             FILLED.labels("read").inc(place.size_bytes)
+            await self._unless_removed(place, proof)
         elif kept is False:
-            REFUSED.labels("damaged").inc()
             log.error("hot_bytes_wrong", key=place.key)
+        return kept is not False
 
     async def held(self, places: Iterable[Place]) -> set[str]:
         """Return the keys of those originals that are here."""
@@ -244,6 +290,14 @@ class HotTier:
         """End the threads."""
         self._workers.close()
         self._readers.close()
+
+
+class _Turn:
+    """Readers of one small original that wait for the same read, and what it gave; gone with the last of them."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.data: bytes | None = None
 
 
 def _number_in(path: Path) -> int:

@@ -58,7 +58,7 @@ def differences(theirs: Person, mine: Person) -> tuple[Finding, ...]:
     """Return where an object contradicts the person of its study: ``identity-differs`` for another one, else ``name-differs``."""
     if mine == theirs:
         return ()
-    born, day = _day(mine.birth_date), _day(theirs.birth_date)
+    born, day = day_of(mine.birth_date), day_of(theirs.birth_date)
     found = []
     if born and day and born != day:
         found.append(("Patient's Birth Date", "(0010,0030)"))
@@ -102,7 +102,8 @@ def _fits(one: str, other: str) -> bool:
     return not short or short == long or long.startswith(short if len(short) == 1 and short.isascii() else f"{short}^")
 
 
-def _day(date: str) -> str:
+def day_of(date: str) -> str:
+    """Return a birth date as eight digits, empty unless it names a day (DA; dots as ACR-NEMA wrote them)."""
     plain = date.replace(".", "")
     return plain if _DAY.fullmatch(plain) else ""
 

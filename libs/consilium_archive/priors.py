@@ -1,7 +1,7 @@
 """The earlier studies of one person, as far as the index can be sure that they are that person's.
 
 Patient ID and its issuer must agree. A study whose birth date, sex or name contradicts is left out, and so is one that names no issuer (or of a
-person without one) unless the birth date agrees: the same number in two hospitals is two people.
+person without one, or of both) unless the birth date agrees: the same number in two hospitals is two people.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from consilium_archive.dicom_json import members_of
-from consilium_archive.identity import Person, differences
+from consilium_archive.identity import Person, day_of, differences
 from consilium_archive.prior_rule import Prior
 from consilium_archive.tables import instance, series, study
 from consilium_platform.sql import Database
@@ -26,8 +26,8 @@ def surely_same(person: Person, of_study: Person) -> bool:
     """Tell whether nothing leaves a doubt that a study is the person's."""
     if not person.patient_id or person.patient_id != of_study.patient_id:
         return False
-    if person.issuer != of_study.issuer:
-        born, day = person.birth_date.replace(".", ""), of_study.birth_date.replace(".", "")
+    if not person.issuer or person.issuer != of_study.issuer:
+        born, day = day_of(person.birth_date), day_of(of_study.birth_date)
         if (person.issuer and of_study.issuer) or not born or born != day:
             return False
     return not differences(of_study, person)

@@ -29,7 +29,7 @@ from consilium_archive.storage_tables import damage
 from consilium_archive.tables import instance, study
 from consilium_dicom.frames import FrameIndex
 from consilium_dicom.uids import transfer_syntax
-from consilium_platform.blobs import BlobNotFound, BlobStore, BlobsUnavailable, GetsHere, checked
+from consilium_platform.blobs import BlobNotFound, BlobStore, BlobsUnavailable, GetsHere, checked, first_place
 from consilium_platform.hot import Hot
 from consilium_platform.sql import Database
 
@@ -117,6 +117,11 @@ class ArchiveReader:
     @cached_property
     def _here(self) -> GetsHere | None:
         return self._blobs if isinstance(self._blobs, GetsHere) else None
+
+    @cached_property
+    def _local(self) -> bool:
+        """Tell whether originals lie where this process reads them itself, whatever copy there is besides."""
+        return isinstance(first_place(self._blobs), GetsHere)
 
     # -- searches (PS3.18 10.6) ------------------------------------------------------------------------------------
 
@@ -264,11 +269,13 @@ class ArchiveReader:
 
     async def warm(self, place: Place) -> bool:
         """Make the original hot; tell whether it is (always, where originals are local). Raise OriginalDamaged or OriginalArchived."""
-        return self._hot is None or await self._hot.fill(place, self._proof, "prefetch")
+        return self._local if self._hot is None else await self._hot.fill(place, self._proof, "prefetch")
 
     async def hot(self, places: Sequence[Place]) -> set[str]:
         """Return the keys of those originals that need no asking of a remote store."""
-        return {place.key for place in places} if self._hot is None else await self._hot.held(places)
+        if self._hot is not None:
+            return await self._hot.held(places)
+        return {place.key for place in places} if self._local else set()
 
 
 def _one(session: Session, tenant: str, scope: Scope) -> tuple[Place, FrameIndex | None]:

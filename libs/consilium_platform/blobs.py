@@ -36,9 +36,16 @@ class BlobNotFound(NotFound):
 
 
 class BlobDamaged(BlobNotFound):
-    """The object has not got the bytes that it should have: as good as missing, another place may have it whole."""
+    """The object has not got the bytes that it should have: as good as missing, another place may have it whole.
+
+    ``hashed``: all of it was read and is as long as it should be, only its digest is another.
+    """
 
     code = "blob-damaged"
+
+    def __init__(self, detail: str, /, *, hashed: bool = False) -> None:
+        super().__init__(detail)
+        self.hashed = hashed
 
 
 class BlobsUnavailable(Unavailable):

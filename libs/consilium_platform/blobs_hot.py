@@ -233,6 +233,11 @@ class Filling:
             while self._open and view and self._written <= self._size:
                 view = view[os.write(self._descriptor, view) :]
 
+    @property
+    def is_long_enough(self) -> bool:
+        """Tell whether as much came as the object was said to be long."""
+        return self._written == self._size
+
     def finish(self) -> bool:
         """Sync the object and give it its name; False, and nothing is kept, unless it is what it was said to be."""
         if self._written != self._size or self._digest.hexdigest() != self._sha256:

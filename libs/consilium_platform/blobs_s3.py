@@ -47,8 +47,13 @@ _FULL = (  # S3, Ceph and Swift, MinIO
 _ARCHIVED = "InvalidObjectState"  # of a read: the class must be restored from; of a restore: it need not be
 _RESTORING = (_ARCHIVED, "RestoreAlreadyInProgress", "ObjectAlreadyInActiveTierError")
 _RESTORED_AFTER_S = {"Expedited": 300.0, "Standard": 5 * 3600.0, "Bulk": 12 * 3600.0}  # S3 Glacier Flexible Retrieval
+_NO_SUCH_RANGE = "status code: 416"  # in obstore's words; it has no class for it
 _PART_BYTES = 8 << 20  # of a multipart upload; S3 takes 10,000 parts
 _LEAST_S, _BYTES_PER_S = 30.0, 1 << 20  # a call's limit: the slowest store that is still called one
+
+
+class _NoSuchRange(BlobsUnavailable):
+    """The range begins at the end of the object or behind it."""
 
 
 class S3Blobs:
@@ -131,9 +136,7 @@ class S3Blobs:
         check_key(key)
         try:
             answer = await _within(0, obstore.get_async(self._store, key, options={"range": (0, 1)}))
-        except BlobArchived:
-            raise
-        except BlobsUnavailable:  # an empty object has no first byte (416)
+        except _NoSuchRange:  # an empty object has no first byte
             return await self.size(key)
         return int(answer.meta["size"])
 
@@ -263,7 +266,8 @@ async def _within(size: int, work: Awaitable[T]) -> T:
             raise BlobsFull("The object store is full. The operator makes room.", retry_after_s=60) from problem
         if f"<Code>{_ARCHIVED}</Code>" in str(problem):
             raise BlobArchived("The object is in the store's archive and must be restored first.") from problem
-        raise BlobsUnavailable(f"The object store refused or does not answer: {type(problem).__name__}.") from problem
+        refusal = _NoSuchRange if _NO_SUCH_RANGE in str(problem) else BlobsUnavailable
+        raise refusal(f"The object store refused or does not answer: {type(problem).__name__}.") from problem
 
 
 def s3_client(place: S3Place) -> Any:

@@ -74,3 +74,19 @@ def test_a_study_is_the_persons_only_without_a_doubt(change: dict[str, str], sam
     assert surely_same(WANG, study) is same
     assert surely_same(study, WANG) is same
     assert not surely_same(replace(WANG, patient_id=""), replace(study, patient_id=""))
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "same"),
+    [
+        ("19680412", "19680412", True), ("19680412", "1968.04.12", True), ("", "", False), ("19680412", "", False),
+        ("1968", "1968", False), ("19680412", "19680413", False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["", WANG.patient_name])
+def test_without_any_issuer_only_a_whole_birth_date_leaves_no_doubt(
+    mine: str, theirs: str, same: bool, name: str
+) -> None:
+    person = replace(WANG, issuer="", birth_date=mine, patient_name=name)
+    assert surely_same(person, replace(person, birth_date=theirs)) is same
+    assert surely_same(replace(person, birth_date=theirs), person) is same

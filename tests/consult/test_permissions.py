@@ -76,5 +76,5 @@ async def test_what_other_services_are_told_is_for_them_alone_and_audited(consul
             "patient_id": "P1", "issuer": "H1", "name": "Wang^Xiaodong=王^小东", "birth_date": "19680412", "sex": "M",
         },
     }  # fmt: skip
-    seen = await consult.platform.audit.search("demo", actor="service:test", action="consultation.view")
+    seen = await consult.platform.audit.search("demo", actor="service:test", action="consultation.lookup")
     assert [one["patient_id"] for one in seen] == ["P1", "P1"]

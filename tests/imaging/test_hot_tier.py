@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import numpy as np
 import pytest
 import pytest_asyncio
 from prometheus_client import REGISTRY
-from sqlalchemy import insert
+from sqlalchemy import delete, insert
 
 from consilium_archive import hot_tier
+from consilium_archive.errors import OriginalArchived, OriginalDamaged
 from consilium_archive.hot_tier import HotRule, HotTier, open_hot_tier
+from consilium_archive.proof import Proof
 from consilium_archive.reader import ArchiveReader, Place, Scope
 from consilium_archive.stages import original_key
 from consilium_archive.storage_tables import tombstone
+from consilium_archive.tables import instance
+from consilium_core.clock import FakeClock
 from consilium_core.roles import Role
 from consilium_imaging.settings import ImagingSettings
 from consilium_platform.blobs import BlobArchived, BlobStore
 from consilium_platform.blobs_fallback import FallbackBlobs
 from consilium_platform.blobs_folder import FolderBlobs
+from consilium_platform.blobs_hot import Filling, HotFolder
 from consilium_platform.platform import Platform
 from consilium_platform.settings import SettingsInvalid
 from consilium_testkit.archive_rooms import archive_door, door_client
@@ -98,15 +106,118 @@ async def test_wrong_bytes_of_the_store_are_not_kept_and_the_copy_fills_in(hot: 
     place = await hot.place(file)
     first = hot.platform.stores.first
     await first.put(place.key, file[:-1] + bytes([file[-1] ^ 1]))
+    reads = count("consilium_hot_refused_total", reason="damaged")
     await hot.reader.original(place)
     await hot.tier.settled()
     assert await hot.keys() == set()
+    assert (await hot.place(file)).first_damage == "corrupt", "its length is right: that is no reason to forget it"
+    for again in (place, await hot.place(file)):  # by who has not heard of it yet, too
+        hot.tier.wish(again, hot.reader._proof)
+        await hot.tier.settled()
+    assert count("consilium_hot_refused_total", reason="damaged") == reads + 1, (
+        "it is not fetched again to be thrown away"
+    )
     copy = FolderBlobs(tmp_path / "copies")
     await copy.put(place.key, file)
     both = ArchiveReader(hot.platform.database, FallbackBlobs(first, copy, hot.platform.clock), hot.tier)
     assert await both.warm(place)
     assert await hot.reader.original(place) == file
     copy.close()
+
+
+async def test_wrong_bytes_of_the_copy_are_marked_as_the_copys(hot: Hot, tmp_path: Path) -> None:
+    file = noise(1, 64)
+    await store(hot.client, file)
+    place = await hot.place(file)
+    await hot.platform.stores.first.delete(place.key)
+    copy = FolderBlobs(tmp_path / "copies")
+    await copy.put(place.key, file[:-1] + bytes([file[-1] ^ 1]))
+    both = ArchiveReader(
+        hot.platform.database, FallbackBlobs(hot.platform.stores.first, copy, hot.platform.clock), hot.tier
+    )
+    with pytest.raises(OriginalDamaged):
+        await both.warm(place)
+    found = await hot.place(file)
+    assert (found.first_damage, found.copy_damage) == ("missing", "corrupt")
+    copy.close()
+
+
+async def test_who_is_cancelled_while_room_is_made_leaves_nothing_behind(
+    hot: Hot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    begun, abandoned, go_on = asyncio.Event(), asyncio.Event(), threading.Event()
+    begin, abandon = HotFolder.begin, Filling.abandon
+
+    def slow(folder: HotFolder, key: str, size_bytes: int, sha256: str) -> Filling | None:
+        loop.call_soon_threadsafe(begun.set)
+        assert go_on.wait(20)
+        return begin(folder, key, size_bytes, sha256)
+
+    def told(filling: Filling) -> None:
+        abandon(filling)
+        loop.call_soon_threadsafe(abandoned.set)
+
+    file = noise(1, 64)
+    await store(hot.client, file)
+    monkeypatch.setattr(HotFolder, "begin", slow)
+    monkeypatch.setattr(Filling, "abandon", told)
+    task = asyncio.create_task(hot.reader.warm(await hot.place(file)))
+    async with asyncio.timeout(20):
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go_on.set()
+        await abandoned.wait()
+    assert list((hot.folder / ".incoming").iterdir()) == []
+    assert int.from_bytes((hot.folder / ".used").read_bytes(), "big") == 0
+
+
+async def test_what_is_removed_while_it_is_fetched_does_not_stay(hot: Hot, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = noise(1, 64)
+    await store(hot.client, file)
+    place = await hot.place(file)
+    begin = HotTier._begun
+
+    async def meanwhile(tier: HotTier, which: Place) -> Filling | None:
+        async with hot.platform.database.write() as session:
+            await session.execute(delete(instance).where(instance.c.sha256 == which.sha256))
+        return await begin(tier, which)
+
+    monkeypatch.setattr(HotTier, "_begun", meanwhile)
+    await hot.reader.warm(place)  # long after its tombstone was looked at
+    assert await hot.keys() == set()
+
+
+async def test_who_waits_for_a_read_gets_it_though_it_is_not_kept(hot: Hot, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = noise(1, 64)
+    await store(hot.client, file)
+    place = await hot.place(file)
+    read, asked = Proof.read, []
+
+    async def counted(proof: Proof, *given: Any) -> bytes:
+        asked.append(given)
+        return await read(proof, *given)
+
+    monkeypatch.setattr(Proof, "read", counted)
+    monkeypatch.setattr(hot_tier, "_OFFERED_BYTES", 0)  # no room for what waits to be kept
+    assert await asyncio.gather(*(hot.reader.original(place) for _ in range(5))) == [file] * 5
+    assert len(asked) == 1
+    assert not hot.tier._turns
+
+
+async def test_without_a_hot_tier_only_what_is_local_is_hot(
+    any_platform: Platform, world: str, client: httpx2.AsyncClient
+) -> None:
+    file = noise(1, 64)
+    await store(client, file)
+    copied = FallbackBlobs(any_platform.stores.first, any_platform.stores.first, any_platform.clock)
+    for blobs in (any_platform.stores.first, copied):
+        reader = ArchiveReader(any_platform.database, blobs)
+        [place] = await reader.places(TENANT, Scope(*uids_of(file)))
+        assert await reader.hot([place]) == ({place.key} if world == "embedded" else set())
+        assert await reader.warm(place) is (world == "embedded")
 
 
 async def test_what_was_removed_from_the_archive_leaves_the_disk(hot: Hot) -> None:
@@ -204,3 +315,20 @@ async def test_an_archived_original_is_asked_back_once_and_its_reader_told_when_
         assert glacier.asked == [key]
         glacier.cold.clear()
         assert (await client.get(f"{path}/frames/1")).status_code == 200
+
+
+async def test_a_restore_is_asked_for_again_when_it_should_have_been_there(platform: Platform) -> None:
+    glacier, clock = Glacier(FolderBlobs(platform.settings.data_dir / "objects")), FakeClock()
+    proof = Proof(platform.database, glacier, clock.monotonic)
+    key = original_key(TENANT, "0" * 64)
+    glacier.cold.add(key)
+    place = Place("1", "1.1", "1.1.1", "", "", 1, 1, "0" * 64, 9, key, TENANT)
+    told = []
+    for later in (0.0, 3600.0, 14_399.0, 1.0, 600.0, 700_000.0):
+        clock.advance(later)
+        with pytest.raises(OriginalArchived) as refused:
+            await proof.read(place, lambda store: store.get(key), 9)
+        told.append((refused.value.retry_after_s, len(glacier.asked)))
+    assert told == [(18_000, 1), (14_400, 1), (60, 1), (600, 2), (600, 3), (18_000, 4)], (
+        "late is not lost; thawed and cold again is"
+    )

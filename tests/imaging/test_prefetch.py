@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx2
 import pytest
@@ -16,13 +18,18 @@ from fastapi import FastAPI
 from starlette.responses import JSONResponse, Response
 
 from consilium_archive.errors import OriginalArchived
-from consilium_archive.reader import ArchiveReader
+from consilium_archive.prior_rule import Bounds
+from consilium_archive.reader import ArchiveReader, Scope
 from consilium_consult.app import open_service as open_consult
+from consilium_core.clock import FakeClock
 from consilium_core.errors import ConsiliumError
 from consilium_core.events import EventType
 from consilium_core.ids import new_uid
 from consilium_core.roles import PERMISSIONS, Permission, Role
-from consilium_imaging.bookings import Booking, Bookings
+from consilium_imaging import prefetch, retries
+from consilium_imaging.bookings import Booking, Bookings, Told
+from consilium_imaging.prefetch import Prefetch, PrefetchDesk, PrefetchRule
+from consilium_imaging.retries import Problem, Retries
 from consilium_imaging.settings import ImagingSettings
 from consilium_platform.blobs import BlobsUnavailable
 from consilium_platform.outbox import add_event
@@ -98,7 +105,8 @@ async def booked(any_platform: Platform, tmp_path: Path) -> AsyncIterator[Booked
     async def get(consultation: str) -> Response:
         found.asked.append(consultation)
         known = found.consultations[consultation]
-        return JSONResponse(known if "down" not in known else {"code": "x"}, 503 if "down" in known else 200)
+        status, code = known.get("down", (200, None))
+        return JSONResponse(known if code is None else {"code": code}, status)
 
     any_platform.services.register("consult", consult)
     yield found
@@ -152,9 +160,10 @@ async def test_what_the_bus_lost_is_found_in_the_outbox_and_chosen_once_by_many(
     assert asked in (1, 2), "both may have asked at the same moment"
     async with booked.open():
         await booked.until("c1", all_hot)
-        for _ in range(2):
-            await booked.tell("other", "rejected")
+        await booked.tell("over", "rejected")
+        await booked.tell("other", "requested")
         await wait_for(lambda: booked.asked.count("other") >= 1)
+    assert "over" not in booked.asked, "nothing was chosen for it, nothing is asked about it"
     assert booked.asked.count("c1") == asked, "the choice stands"
     assert all_hot(await _rows(booked))
 
@@ -164,14 +173,21 @@ async def _rows(booked: Booked) -> list[dict[str, Any]]:
         return list((await booked.priors("c1"))["items"])
 
 
-async def test_a_consultation_that_failed_is_tried_again_and_a_cancelled_one_is_left(booked: Booked) -> None:
-    booked.again_s = 1.0
+@pytest.mark.parametrize(
+    ("status", "code"), [(503, "x"), (404, "not-found"), (403, "denied"), (200, "")], ids=["out", "no such route", "refused", "changed"]
+)  # fmt: skip
+async def test_a_consultation_that_failed_is_tried_again_and_a_cancelled_one_is_left(
+    booked: Booked, monkeypatch: pytest.MonkeyPatch, status: int, code: str
+) -> None:
+    monkeypatch.setattr(retries, "FIRST_S", 0.01)
+    monkeypatch.setattr(prefetch, "FIRST_S", 0.01)
     async with booked.open():
         await store(booked.client, *study_of("20200101"))
-        await booked.tell("c1", "requested", down=True)
-        await wait_for(lambda: "c1" in booked.asked)
+        await booked.tell("c1", "requested", down=(status, code))
+        await wait_for(lambda: booked.asked.count("c1") >= 2)
         del booked.consultations["c1"]["down"]
         await booked.until("c1", all_hot)
+        assert (await booked.priors("c1"))["fetching"] is True
         study = booked.consultations["c1"]["study_uid"]
         await booked.tell("c1", "cancelled")
 
@@ -180,6 +196,86 @@ async def test_a_consultation_that_failed_is_tried_again_and_a_cancelled_one_is_
             return found.json()["consultation_id"] is None
 
         await wait_for(gone)
+
+
+async def test_a_consultation_that_consult_does_not_know_is_not_asked_about_again(
+    booked: Booked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "FIRST_S", 0.0)
+    monkeypatch.setattr(prefetch, "FIRST_S", 0.0)
+    async with booked.open():
+        await store(booked.client, *study_of("20200101"))
+        await booked.tell("c1", "requested", down=(404, "consultation-not-found"))
+        await booked.tell("c2", "requested")
+        await booked.until("c2", all_hot)
+        for state, fetching in (("reporting", True), ("closed", False)):
+            await booked.tell("c2", state)
+
+            async def told(wanted: bool = fetching) -> bool:
+                return bool((await booked.priors("c2"))["fetching"] is wanted)
+
+            await wait_for(told)
+    assert booked.asked.count("c1") == 1
+
+
+def test_what_fails_is_tried_again_after_longer_and_longer_pauses() -> None:
+    clock, one = FakeClock(), Told(TENANT, "c1", 7)
+    silent, refused = Retries(clock.monotonic, 86_400.0), Retries(clock.monotonic, 86_400.0)
+    assert [silent.failed(one, lasting=False) for _ in range(7)] == [10, 20, 40, 80, 160, 300, 300]
+    assert [refused.failed(one, lasting=True) for _ in range(11)][7:] == [1280, 2560, 3600, 3600]
+    assert silent.due() == []
+    assert silent.holds(Told(TENANT, "c1", 6))
+    assert not silent.holds(Told(TENANT, "c1", 8)), "a new event may have mended it"
+    clock.advance(300)
+    assert (silent.due(), silent.due(), refused.due()) == ([one], [], [])
+    silent.done(Told(TENANT, "c1", 6))
+    assert silent
+    silent.done(one)
+    assert not silent
+    clock.advance(86_400)
+    assert refused.failed(one, lasting=True) is None, "nobody would keep its priors any more"
+    assert not refused
+
+
+class Cold:
+    """A reader whose originals are all in the archive."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def places(self, tenant: str, scope: Scope) -> list[Any]:
+        return [SimpleNamespace(key="a"), SimpleNamespace(key="b")]
+
+    async def hot(self, places: Any) -> set[str]:
+        return set()
+
+    async def warm(self, place: Any) -> bool:
+        self.asked += 1
+        raise OriginalArchived("cold", retry_after_s=3600.0 if place.key == "a" else 60.0, restoring=True)
+
+
+async def test_what_is_being_restored_is_left_alone_until_it_should_be_back(platform: Platform) -> None:
+    reader, clock = Cold(), FakeClock()
+    nothing: Any = None
+    desk = PrefetchDesk(platform.database, cast(Any, reader), nothing, nothing, nothing, clock)
+    fetching = Prefetch(desk, PrefetchRule(Bounds(1, 1)))
+    seen = []
+    for later in (0, 3599, 1):
+        clock.advance(later)
+        seen.append((await fetching._warm_study(TENANT, "1.2", fresh=True), reader.asked))
+    assert seen == [("failed", 2), ("archived", 2), ("failed", 4)]
+    assert fetching.problem_of(TENANT, "1.2") == Problem("original-archived", clock.now() + timedelta(hours=1))
+
+
+async def test_a_new_process_looks_back_as_long_as_priors_are_kept(any_platform: Platform) -> None:
+    async with any_platform.database.write() as session:
+        for state in ("requested", "closed"):
+            await add_event(session, EventType.CONSULTATION_CHANGED, tenant=TENANT, subject="c", data={"state": state})
+    rows, now = Bookings(any_platform.database), datetime.now(UTC)
+    [told] = await rows.told(0, now - timedelta(days=7))
+    assert (told.consultation_id, told.is_over) == ("c", True)
+    assert await rows.told(told.seq, now - timedelta(days=7)) == []
+    assert await rows.told(0, now + timedelta(minutes=1)) == []
 
 
 async def test_cancelling_stops_what_is_being_fetched(booked: Booked, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,6 +327,7 @@ async def test_what_keeps_a_prior_from_being_hot_is_said(
         [prior] = await booked.until("c1", lambda items: bool(items) and items[0]["problem"] is not None)
         code = "hot-tier-full" if problem is None else problem.code
         assert (prior["state"], prior["problem"], prior["hot_at"]) == (state, code, None)
+        assert (prior["again_at"] is not None) is isinstance(problem, OriginalArchived)
         assert (0 < prior["hot_bytes"] < prior["size_bytes"]) is bool(kept)
 
 
@@ -243,7 +340,7 @@ async def test_only_who_may_read_studies_of_this_hospital_sees_priors(booked: Bo
         for role in Role:
             seen = await booked.client.get(path, headers=bearer(booked.platform, role))
             assert seen.status_code == (200 if role in PERMISSIONS[Permission.STUDY_READ] else 403), role
-        nothing = {"items": [], "next_cursor": None, "consultation_id": None}
+        nothing = {"items": [], "next_cursor": None, "consultation_id": None, "fetching": False}
         foreign = await booked.client.get(path, headers=bearer(booked.platform, Role.ADMIN, tenant="other"))
         unknown = await booked.client.get("/api/v1/imaging/studies/1.2.3/priors")
         assert (foreign.json(), unknown.json()) == (nothing, nothing), "one can't be told from the other"

@@ -35,19 +35,20 @@ DENIED = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Erro
 
 
 class Archive(ThreadingHTTPServer):
-    """One archived object; ``restores``: what was asked for, ``answers``: what the next restores are answered with."""
+    """One archived object; ``restores``: what was asked for, ``answers``: what the next restores are answered with, ``read``: what reads are."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.restores: list[str] = []
         self.answers: list[tuple[int, str]] = []
+        self.read = (403, INVALID_STATE)
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: Archive
 
     def do_GET(self) -> None:
-        self._say(403, INVALID_STATE)
+        self._say(*self.server.read)
 
     def do_HEAD(self) -> None:
         self.send_response(200)
@@ -98,6 +99,18 @@ async def test_reading_an_archived_object_says_so_and_restores_nothing(archive: 
             await read
     assert await store.size(KEY) == 1000, "a look costs nothing, and tells nothing"
     assert server.restores == []
+
+
+@pytest.mark.parametrize(("status", "body"), [(403, DENIED), (400, DENIED), (404, "")])
+async def test_what_cannot_be_read_is_not_called_readable_because_it_is_there(
+    archive: tuple[Archive, S3Blobs], status: int, body: str
+) -> None:
+    server, store = archive
+    server.read = status, body
+    with pytest.raises((BlobsUnavailable, BlobNotFound)):
+        await store.readable_size(KEY)
+    server.read = 416, ""
+    assert await store.readable_size(KEY) == 1000, "an empty object has no first byte: its HEAD says how long it is"
 
 
 async def test_a_restore_is_asked_for_as_set_and_one_that_goes_on_is_no_error(archive: tuple[Archive, S3Blobs]) -> None:

@@ -35,7 +35,7 @@ class PriorReason(BaseModel):
 
 
 class PriorStudy(BaseModel):
-    """One prior. ``problem``: the code of what kept it from being hot; dates as DICOM writes them (DA, TM)."""
+    """One prior. ``problem``: the code of what kept it from being hot when it was last tried; dates as DICOM writes them (DA, TM)."""
 
     study_uid: str
     study_date: str
@@ -46,6 +46,9 @@ class PriorStudy(BaseModel):
     reason: PriorReason
     state: State
     problem: str | None
+    again_at: datetime | None = Field(
+        description="Before this it is not fetched: it is being restored from the archive."
+    )
     size_bytes: int
     hot_bytes: int
     chosen_at: datetime
@@ -58,6 +61,9 @@ class PriorPage(BaseModel):
     items: list[PriorStudy]
     next_cursor: str | None = None
     consultation_id: str | None
+    fetching: bool = Field(
+        description="Whether what is not hot will be fetched. Not once the consultation is over or its last event is too old, nor where nothing is pre-fetched."
+    )
 
 
 def priors_router(reader: ArchiveReader, bookings: Bookings, prefetch: Prefetch | None, views: ViewAudit) -> APIRouter:
@@ -72,12 +78,14 @@ def priors_router(reader: ArchiveReader, bookings: Bookings, prefetch: Prefetch 
         await views.search(principal, "priors", asked.study_uid)
         booked = await bookings.of_study(principal.tenant, asked.study_uid)
         if booked is None:
-            return PriorPage(items=[], consultation_id=None)
+            return PriorPage(items=[], consultation_id=None, fetching=False)
         rows = await bookings.chosen(booked)
         await views.shown(principal, "priors", shown_by(rows))
         response.headers["Cache-Control"] = "no-store"
         found = [await _prior(reader, prefetch, principal.tenant, row) for row in rows]
-        return PriorPage(items=[one for one in found if one is not None], consultation_id=booked.consultation_id)
+        items = [one for one in found if one is not None]
+        fetching = prefetch is not None and prefetch.keeps(booked)
+        return PriorPage(items=items, consultation_id=booked.consultation_id, fetching=fetching)
 
     return router
 
@@ -89,13 +97,14 @@ async def _prior(reader: ArchiveReader, prefetch: Prefetch | None, tenant: str, 
         return None
     hot = await reader.hot(places)
     problem = prefetch.problem_of(tenant, row.study_uid) if prefetch is not None and len(hot) < len(places) else None
+    code = None if problem is None else problem.code
     reason = Reason(row.reason)
     text_en, text_zh = WORDS[reason]
     return PriorStudy(
         study_uid=row.study_uid, study_date=row.study_date, study_time=row.study_time, description=row.description,
         modalities=members_of(row.modalities), instances=row.instance_count,
-        reason=PriorReason(code=reason, text_en=text_en, text_zh=text_zh), state=_state(len(hot), len(places), problem),
-        problem=problem, size_bytes=sum(place.size_bytes for place in places),
+        reason=PriorReason(code=reason, text_en=text_en, text_zh=text_zh), state=_state(len(hot), len(places), code),
+        problem=code, again_at=problem and problem.again_at, size_bytes=sum(place.size_bytes for place in places),
         hot_bytes=sum(place.size_bytes for place in places if place.key in hot), chosen_at=_aware(row.chosen_at),
         hot_at=None if row.hot_at is None else _aware(row.hot_at),
     )  # fmt: skip

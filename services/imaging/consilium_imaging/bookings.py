@@ -6,9 +6,10 @@ nothing. Several replicas may choose at once: the same rule over the same index,
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -69,22 +70,29 @@ _LOOK_BACK = 200_000  # rows of the outbox that a new process looks through, of 
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """One consultation, the study it is about, and the event that its priors were chosen for."""
+    """One consultation, the study it is about, and the event that its priors were chosen for, when (None: not written yet)."""
 
     tenant: str
     consultation_id: str
     study_uid: str
     state: str
     seq: int
+    chosen_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An event ``consultation.changed``."""
+    """An event ``consultation.changed``; ``state``: the one that it told of, if any."""
 
     tenant: str
     consultation_id: str
     seq: int
+    state: str | None = field(default=None, compare=False)
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether nobody will want priors any more, as far as the event says."""
+        return self.state is not None and self.state not in OPEN
 
 
 class Bookings:
@@ -138,9 +146,9 @@ class Bookings:
         first = update(prior).where(*mine, prior.c.study_uid == study_uid, prior.c.hot_at.is_(None))
         await self._database.transact(lambda session: session.execute(first.values(hot_at=now)), durable=False)
 
-    async def told(self, after: int) -> list[Told]:
-        """Return events of consultations in the outbox behind ``after`` (0: of the newest 200,000 events of any type), each the newest."""
-        return await self._database.query(partial(_told, after=after))
+    async def told(self, after: int, since: datetime) -> list[Told]:
+        """Return events of consultations in the outbox behind ``after`` and ``since``, of the newest 200,000 of any type, each the newest."""
+        return await self._database.query(partial(_told, after=after, since=since))
 
 
 def _choose(session: Session, booked: Booking, chosen: Sequence[Chosen] | None, now: datetime) -> bool:
@@ -171,17 +179,21 @@ def _choose(session: Session, booked: Booking, chosen: Sequence[Chosen] | None, 
     return True
 
 
-def _told(session: Session, after: int) -> list[Told]:
+def _told(session: Session, after: int, since: datetime) -> list[Told]:
     newest = session.scalar(select(outbox.c.seq).order_by(outbox.c.seq.desc()).limit(1)) or 0
-    asked = select(outbox.c.seq, outbox.c.tenant, outbox.c.subject).where(
-        outbox.c.seq > max(after, newest - _LOOK_BACK), outbox.c.type == EventType.CONSULTATION_CHANGED.value
-    )
+    asked = select(outbox.c.seq, outbox.c.tenant, outbox.c.subject, outbox.c.data).where(
+        outbox.c.seq > max(after, newest - _LOOK_BACK), outbox.c.type == EventType.CONSULTATION_CHANGED.value,
+        outbox.c.time > since,
+    )  # fmt: skip
     rows = session.execute(asked.order_by(outbox.c.seq.desc()).limit(_EVENTS)).all()
     newest_of: dict[tuple[str, str], Told] = {}
     for row in rows:
-        newest_of.setdefault((row.tenant, row.subject), Told(row.tenant, row.subject, row.seq))
+        state = json.loads(row.data).get("state")
+        newest_of.setdefault((row.tenant, row.subject), Told(row.tenant, row.subject, row.seq, state))
     return list(reversed(newest_of.values()))
 
 
 def _booking(row: Any) -> Booking:
-    return Booking(row.tenant_id, row.consultation_id, row.study_uid, row.state, row.seq)
+    at = row.chosen_at
+    chosen_at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return Booking(row.tenant_id, row.consultation_id, row.study_uid, row.state, row.seq, chosen_at)

@@ -2,18 +2,19 @@
 
 Flows in: ``consultation.changed`` (ids only) and consult's answer to whose it is; flows out: a choice in the database, originals in the hot
 tier, their first pictures in memory. The bus only wakes: what it lost is read from the outbox at the start and every ``again_s`` seconds, and
-what left the hot tier meanwhile is fetched again. Every replica has a disk of its own and works for itself; the choice is shared. One
-consultation at a time; at most 256 wait, further ones are found in the outbox. One that is cancelled or over is left at once.
+what left the hot tier meanwhile is fetched again; what is being restored from cold is left alone until it should be back. Every replica has a
+disk of its own and works for itself; the choice is shared. One consultation at a time; at most 256 wait, further ones are found in the outbox.
+One that is cancelled or over is left at once, and not asked about where nothing was chosen for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -21,16 +22,17 @@ import structlog
 from prometheus_client import Counter
 from pydantic import BaseModel
 
-from consilium_archive.errors import NotArchived
+from consilium_archive.errors import NotArchived, OriginalArchived
 from consilium_archive.identity import Person
 from consilium_archive.prior_rule import Bounds, Chosen, Likeness, choose
 from consilium_archive.priors import prior_of, studies_of
 from consilium_archive.reader import ArchiveReader, Place, Scope
 from consilium_core.clock import Clock
-from consilium_core.errors import ConsiliumError, NotFound
+from consilium_core.errors import ConsiliumError, Exhausted, NotFound, Unavailable
 from consilium_core.events import Event, EventType
 from consilium_imaging.bookings import DROPPED, OPEN, Booking, Bookings, Told
 from consilium_imaging.pictures import Pictures, Wish
+from consilium_imaging.retries import FIRST_S, Problem, Problems, Retries, worst
 from consilium_platform.bus import EventBus
 from consilium_platform.http.client import ServiceDirectory
 from consilium_platform.sql import Database
@@ -40,11 +42,11 @@ log = structlog.get_logger()
 STUDIES = Counter("consilium_prefetch_studies_total", "Priors that were to be made hot.", ["outcome"])
 NO_ROOM = "hot-tier-full"
 _QUEUE = 256
-_TROUBLE_S = 10.0
-_PROBLEMS = 4096
 _METADATA_BELOW = 2000
 _OVERLAP = 1000  # numbers of the outbox are not given in the order of commits
 _THUMBNAIL = (256, 256)
+_UNKNOWN = "consultation-not-found"  # any other 404 is a consult that does not know the question (yet)
+_SILENT = (Unavailable, Exhausted, OSError, TimeoutError)
 _FAILED = (ConsiliumError, OSError, TimeoutError)
 
 
@@ -94,25 +96,34 @@ class Prefetch:
         self._rule = rule
         self._queue: asyncio.Queue[Told] = asyncio.Queue(_QUEUE)
         self._active: tuple[Told, asyncio.Task[None]] | None = None
-        self._problems: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._problems = Problems()
         self._trouble = asyncio.Event()
-        self._failed: dict[tuple[str, str], Told] = {}
+        self._failed = Retries(desk.clock.monotonic, rule.keep.total_seconds())
+        self._due: deque[Told] = deque()
         self._seen = 0
 
-    def problem_of(self, tenant: str, study_uid: str) -> str | None:
-        """Return the code of what kept a prior from being hot when it was last tried here."""
-        return self._problems.get((tenant, study_uid))
+    def problem_of(self, tenant: str, study_uid: str) -> Problem | None:
+        """Return what kept a prior from being hot when it was last tried here."""
+        return self._problems.of(tenant, study_uid)
+
+    def keeps(self, booked: Booking) -> bool:
+        """Tell whether what is not hot of a booking's priors is fetched."""
+        return booked.state in OPEN and booked.chosen_at is not None and booked.chosen_at > self._since()
+
+    def _since(self) -> datetime:
+        return self._desk.clock.now() - self._rule.keep
 
     def hear(self, event: Event) -> None:
         """Take note of an event; never waits."""
         if event.type is not EventType.CONSULTATION_CHANGED:
             return
-        if event.data.get("state") not in OPEN and self._active is not None:
+        state = event.data.get("state")
+        if state not in OPEN and self._active is not None:
             told, task = self._active
             if (told.tenant, told.consultation_id) == (event.tenant, event.subject):
                 task.cancel()
         if not self._queue.full():
-            self._queue.put_nowait(Told(event.tenant, event.subject, event.seq))
+            self._queue.put_nowait(Told(event.tenant, event.subject, event.seq, state))
 
     async def run(self) -> None:
         """Serve what was heard until cancelled; what fails is logged and tried again by ``catch_up``."""
@@ -123,11 +134,13 @@ class Prefetch:
             try:
                 await asyncio.wait({task})
                 problem = None if task.cancelled() else task.exception()
-                if problem is not None:
-                    log.warning("prefetch_failed", consultation=told.consultation_id, error=type(problem).__name__)
-                    if len(self._failed) < _QUEUE:
-                        self._failed[told.tenant, told.consultation_id] = told
-                        self._trouble.set()
+                if problem is None:
+                    self._failed.done(told)
+                else:
+                    again_s = self._failed.failed(told, lasting=not isinstance(problem, _SILENT))
+                    facts = {"error": type(problem).__name__, "again_s": again_s}
+                    log.warning("prefetch_failed", consultation=told.consultation_id, **facts)
+                    self._trouble.set()
             finally:
                 self._active = None
                 await end_task(task)
@@ -139,28 +152,35 @@ class Prefetch:
 
     async def catch_up(self) -> None:
         """Have served what failed, what the bus did not bring, and what may not be hot any more; waits while the queue is full."""
-        missed = await self._desk.bookings.told(max(0, self._seen - _OVERLAP))
-        still_open = await self._desk.bookings.open(self._desk.clock.now() - self._rule.keep)
+        missed = await self._desk.bookings.told(max(0, self._seen - _OVERLAP), self._since())
+        still_open = await self._desk.bookings.open(self._since())
         again = [Told(booked.tenant, booked.consultation_id, booked.seq) for booked in still_open]
         await self._again()
         for told in (*missed, *again):
-            await self._queue.put(told)
+            if not self._failed.holds(told):
+                await self._queue.put(told)
         self._seen = max([self._seen, *(told.seq for told in missed)])
 
     async def _again(self) -> None:
-        """Have served again what failed, a room that was not open yet for one."""
-        self._trouble.clear()
-        for key, told in list(self._failed.items()):
-            await self._queue.put(told)  # who is cancelled here has forgotten none
-            self._failed.pop(key, None)
+        """Have served again what failed and is due, a room that was not open yet for one."""
+        if not self._failed:
+            self._trouble.clear()
+        self._due += self._failed.due()
+        while self._due:
+            await self._queue.put(self._due[0])  # who is cancelled here has forgotten none
+            self._due.popleft()
 
     async def serve(self, told: Told) -> None:
         """Choose priors unless that was done for this event, and make them hot while the consultation is open."""
         booked = await self._desk.bookings.find(told.tenant, told.consultation_id)
+        if booked is None and told.is_over:
+            return
         if booked is None or booked.seq < told.seq:
             try:
                 booked = await self._choose(told)
-            except NotFound:
+            except NotFound as problem:
+                if problem.code != _UNKNOWN:
+                    raise
                 log.warning("prefetch_consultation_unknown", consultation=told.consultation_id)
                 return
         if booked.state in OPEN:
@@ -194,7 +214,7 @@ class Prefetch:
                 STUDIES.labels(outcome).inc()
 
     async def _warm_study(self, tenant: str, study_uid: str, *, fresh: bool) -> str:
-        """Make one prior hot; return ``hot``, ``failed`` or ``gone``."""
+        """Make one prior hot; return ``hot``, ``failed``, ``gone``, or ``archived`` for what is not to be asked for yet."""
         scope = Scope(study_uid)
         try:
             places = await self._desk.reader.places(tenant, scope)
@@ -202,8 +222,11 @@ class Prefetch:
             return "gone"
         hot = await self._desk.reader.hot(places)
         missing = [place for place in places if place.key not in hot]
-        problem = await self._fetch(missing)
-        self._remember(tenant, study_uid, problem)
+        before = self._problems.of(tenant, study_uid)
+        if missing and before is not None and before.again_at is not None and before.again_at > self._desk.clock.now():
+            return "archived"
+        problem = worst(await self._fetch(missing))
+        self._problems.remember(tenant, study_uid, problem)
         if problem is not None:
             return "failed"
         if not fresh and not missing:
@@ -213,26 +236,29 @@ class Prefetch:
         await self._draw(tenant, scope)
         return "hot"
 
-    async def _fetch(self, places: Sequence[Place]) -> str | None:
-        """Fetch originals, so many at once; return the code of the last problem. One that fails does not keep the others out."""
-        problems: list[str] = []
+    async def _fetch(self, places: Sequence[Place]) -> list[Problem]:
+        """Fetch originals, so many at once; return what went wrong. One that fails does not keep the others out."""
+        problems: list[Problem] = []
 
         async def some(left: Iterator[Place]) -> None:
             for place in left:
                 try:
                     if not await self._desk.reader.warm(place):
-                        problems.append(NO_ROOM)
+                        problems.append(Problem(NO_ROOM))
+                except OriginalArchived as problem:
+                    back_at = self._desk.clock.now() + timedelta(seconds=problem.retry_after_s)
+                    problems.append(Problem(problem.code, back_at))
                 except ConsiliumError as problem:
-                    problems.append(problem.code)
+                    problems.append(Problem(problem.code))
                 except (OSError, TimeoutError) as problem:
                     log.warning("prefetch_object_failed", error=type(problem).__name__)
-                    problems.append("unavailable")
+                    problems.append(Problem("unavailable"))
 
         left = iter(places)
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._rule.at_once, len(places))):
                 group.create_task(some(left))
-        return problems[-1] if problems else None
+        return problems
 
     async def _draw(self, tenant: str, scope: Scope) -> None:
         """Draw what a page shows of a study first: the small picture of its middle, and that frame as large as it is."""
@@ -245,13 +271,6 @@ class Prefetch:
                 await self._desk.pictures.picture(place, index, index.count // 2, wish)
         except _FAILED as problem:  # drawn when it is asked for
             log.info("prior_not_drawn", error=type(problem).__name__)
-
-    def _remember(self, tenant: str, study_uid: str, problem: str | None) -> None:
-        self._problems.pop((tenant, study_uid), None)
-        if problem is not None:
-            self._problems[tenant, study_uid] = problem
-            while len(self._problems) > _PROBLEMS:
-                self._problems.popitem(last=False)
 
     async def follow(self, bus: EventBus) -> None:
         """Hear events until cancelled; an outage of the bus is waited out."""
@@ -277,7 +296,7 @@ class Prefetch:
                 async with asyncio.timeout(self._rule.again_s):
                     while True:
                         await self._trouble.wait()
-                        await asyncio.sleep(_TROUBLE_S)
+                        await asyncio.sleep(FIRST_S)
                         await self._again()
             except TimeoutError:
                 continue

@@ -125,7 +125,7 @@ export function useResource<T>(
 }
 
 /** The value to show: the present one, or the last good one while loading or after a failure. */
-function latestValue<T>(resource: Resource<T>): T | null {
+export function latestValue<T>(resource: Resource<T>): T | null {
   switch (resource.kind) {
     case 'ready':
       return resource.value;

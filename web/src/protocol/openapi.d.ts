@@ -3203,6 +3203,11 @@ export interface components {
         PriorPage: {
             /** Consultation Id */
             consultation_id: string | null;
+            /**
+             * Fetching
+             * @description Whether what is not hot will be fetched. Not once the consultation is over or its last event is too old, nor where nothing is pre-fetched.
+             */
+            fetching: boolean;
             /** Items */
             items: components["schemas"]["PriorStudy"][];
             /** Next Cursor */
@@ -3221,9 +3226,14 @@ export interface components {
         };
         /**
          * PriorStudy
-         * @description One prior. ``problem``: the code of what kept it from being hot; dates as DICOM writes them (DA, TM).
+         * @description One prior. ``problem``: the code of what kept it from being hot when it was last tried; dates as DICOM writes them (DA, TM).
          */
         PriorStudy: {
+            /**
+             * Again At
+             * @description Before this it is not fetched: it is being restored from the archive.
+             */
+            again_at: string | null;
             /**
              * Chosen At
              * Format: date-time

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { Priors } from '@/features/consultation/Priors';
 import { language } from '@/lib/i18n';
 import { setLanguage } from '@/lib/i18n/app';
+import { ApiError } from '@/lib/problem';
 
 const asked = vi.hoisted(() => vi.fn());
 vi.mock('@/lib/events', () => ({ listen: () => () => undefined }));
@@ -25,9 +26,10 @@ const prior = (state: string, more: object = {}) => ({
   hot_bytes: state === 'hot' ? 200 : 50,
   chosen_at: '2030-01-01T00:00:00Z',
   hot_at: null,
+  again_at: null,
   ...more,
 });
-const page = (...items: object[]) => ({ items, next_cursor: null, consultation_id: 'c1' });
+const page = (...items: object[]) => ({ items, next_cursor: null, consultation_id: 'c1', fetching: true });
 
 const root = document.createElement('div');
 document.body.append(root);
@@ -86,9 +88,57 @@ it.each([
 });
 
 it('is not there without a consultation, and asks a few times whether priors were chosen', async () => {
-  asked.mockResolvedValue({ items: [], next_cursor: null, consultation_id: null });
+  asked.mockResolvedValue({ items: [], next_cursor: null, consultation_id: null, fetching: false });
   await open();
   expect(root.textContent).toBe('');
   await pass(120);
   expect(asked).toHaveBeenCalledTimes(4);
+});
+
+it('is asked after longer and longer pauses, and not at all once nothing is fetched any more', async () => {
+  await setLanguage('en');
+  asked.mockResolvedValue(page(prior('waiting')));
+  await open();
+  await pass(600);
+  expect(asked.mock.calls.length).toBeGreaterThan(8);
+  expect(asked.mock.calls.length).toBeLessThan(20);
+  asked.mockReset();
+  asked.mockResolvedValue({ ...page(prior('partly')), fetching: false });
+  await pass(60);
+  expect(root.textContent).toContain('Not kept ready');
+  await pass(600);
+  expect(asked).toHaveBeenCalledTimes(1);
+  language.value = 'zh-CN';
+  await pass(0);
+  expect(root.textContent).toContain('未预先保留');
+});
+
+it('leaves alone what is being restored until it should be back', async () => {
+  const back = new Date(Date.now() + 3_600_000).toISOString();
+  const cold = prior('waiting', { problem: 'original-archived', again_at: back });
+  asked.mockResolvedValueOnce(page(cold)).mockResolvedValue(page(prior('hot')));
+  await open();
+  await pass(3500);
+  expect(asked).toHaveBeenCalledTimes(1);
+  await pass(200);
+  expect(root.querySelector('[data-state=hot]')).not.toBeNull();
+});
+
+it('asks again after it could not be asked, and not where asking does not help', async () => {
+  const lost = new ApiError({ kind: 'offline' });
+  asked
+    .mockResolvedValueOnce(page(prior('partly')))
+    .mockRejectedValueOnce(lost)
+    .mockRejectedValueOnce(lost);
+  asked.mockResolvedValue(page(prior('hot')));
+  await open();
+  await pass(60);
+  expect(root.querySelector('[data-state=hot]')).not.toBeNull();
+  await act(() => render(null, root));
+  asked.mockReset();
+  const document = { type: 'about:blank', title: '', status: 403, detail: 'no', code: 'denied', facts: {} };
+  asked.mockRejectedValue(new ApiError({ kind: 'denied', problem: document }));
+  await open();
+  await pass(600);
+  expect(asked).toHaveBeenCalledTimes(1);
 });

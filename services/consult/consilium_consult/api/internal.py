@@ -11,6 +11,8 @@ from consilium_consult.wire import Wire
 from consilium_core.roles import Permission, Principal
 from consilium_platform.http.auth import require
 
+LOOKUP = "consultation.lookup"  # in the audit trail: a service asked, nobody has seen it
+
 
 class BookedPatient(Wire):
     """Whose consultation it is: as DICOM writes it (PN, DA, CS), so that an archive can be sure."""
@@ -37,7 +39,7 @@ def internal_router(desk: Desk) -> APIRouter:
 
     @router.get("/consultations/{consultation_id}")
     async def get_booking(consultation_id: str, who: Principal = Depends(require(Permission.INTERNAL))) -> Booking:
-        row, patient, _ = await consultations.get_consultation(desk, who, consultation_id)
+        row, patient, _ = await consultations.get_consultation(desk, who, consultation_id, action=LOOKUP)
         name = PersonName(patient.family, patient.given, patient.ideographic, patient.phonetic)
         person = BookedPatient(
             patient_id=patient.patient_id, issuer=patient.issuer, name=name.as_pn(), birth_date=patient.birth_date,

@@ -219,9 +219,9 @@ async def list_consultations(
 
 
 async def get_consultation(
-    desk: Desk, who: Principal, consultation_id: str
+    desk: Desk, who: Principal, consultation_id: str, *, action: str = "consultation.view"
 ) -> tuple[ConsultationRow, PatientRow, list[ConsultationHistoryRow]]:
-    """Return one consultation with patient and history; the view is audited."""
+    """Return one consultation with patient and history; audited as ``action``."""
     async with desk.platform.database.read() as session:
         row = await find_consultation(session, who, consultation_id)
         patient = await find_patient(session, who, row.patient)
@@ -231,5 +231,5 @@ async def get_consultation(
                 await session.execute(query.order_by(col(ConsultationHistoryRow.at), col(ConsultationHistoryRow.id)))
             ).scalars()
         )
-    await desk.platform.audit.act(who, "consultation.view", subject=row.id, patient_id=patient.patient_id)
+    await desk.platform.audit.act(who, action, subject=row.id, patient_id=patient.patient_id)
     return row, patient, history

@@ -1,11 +1,12 @@
 /** The priors that were fetched for a consultation before anybody opens them: which, why, and how far that is. */
-import { useEffect, useState } from 'react';
+import { useEffect, useRef } from 'react';
 import { Link } from 'wouter';
 import { Chip, ProblemNotice, type Tone } from '@/kit';
 import { api } from '@/lib/api';
 import { language } from '@/lib/i18n';
 import { useNow } from '@/lib/now';
-import { useResource } from '@/lib/resource';
+import type { Problem } from '@/lib/problem';
+import { latestValue, useResource } from '@/lib/resource';
 import { bytes } from '@/lib/units';
 import { calendarDate, distance } from '@/lib/when';
 import type { components } from '@/protocol/openapi';
@@ -14,15 +15,43 @@ import { p } from './words';
 type Page = components['schemas']['PriorPage'];
 type Prior = components['schemas']['PriorStudy'];
 
-const AGAIN_MS = 5000; // no event tells of it: it is asked while something is on its way
+// No event tells of it: it is asked while something is on its way, after longer and longer pauses.
+const FIRST_MS = 5000;
+const MOST_MS = 60_000;
+const FAILED_MS = 300_000; // as often as it is tried again
 const BOOKED_WITHIN = 3; // times that it is asked again whether priors have been chosen
 
-function isMoving(prior: Prior): boolean {
-  return prior.state === 'waiting' || prior.state === 'partly';
+function growing(turn: number): number {
+  return Math.min(FIRST_MS * 1.5 ** turn, MOST_MS);
 }
 
-function State({ prior }: { prior: Prior }) {
-  const [tone, word] = stateOf(prior);
+/** Return after how long a page is worth being asked for again; null: nothing changes by itself. */
+function pauseAfter(page: Page, turn: number): number | null {
+  if (page.consultation_id === null) return turn < BOOKED_WITHIN ? growing(turn) : null;
+  const pauses = page.fetching ? page.items.map((prior) => pauseOf(prior, turn)) : [];
+  const least = Math.min(...pauses);
+  return Number.isFinite(least) ? least : null;
+}
+
+function pauseOf(prior: Prior, turn: number): number {
+  switch (prior.state) {
+    case 'hot':
+      return Number.POSITIVE_INFINITY;
+    case 'failed':
+      return FAILED_MS;
+    case 'waiting':
+    case 'partly':
+      return prior.again_at ? Math.max(Date.parse(prior.again_at) - Date.now(), MOST_MS) : growing(turn);
+  }
+}
+
+/** Tell whether asking again may help by itself. */
+function mayPass(problem: Problem): boolean {
+  return ['offline', 'timeout', 'busy', 'server'].includes(problem.kind);
+}
+
+function State({ prior, isFetched }: { prior: Prior; isFetched: boolean }) {
+  const [tone, word] = stateOf(prior, isFetched);
   return (
     <Chip tone={tone} dot>
       {word}
@@ -30,7 +59,8 @@ function State({ prior }: { prior: Prior }) {
   );
 }
 
-function stateOf(prior: Prior): [Tone, string] {
+function stateOf(prior: Prior, isFetched: boolean): [Tone, string] {
+  if (!isFetched && prior.state !== 'hot') return ['neutral', p('not_kept')];
   if (prior.problem === 'original-archived') return ['neutral', p('archived')];
   switch (prior.state) {
     case 'hot':
@@ -45,14 +75,16 @@ function stateOf(prior: Prior): [Tone, string] {
 }
 
 /** What somebody who wonders about the state should know. */
-function hintOf(prior: Prior): string | null {
+function hintOf(prior: Prior, isFetched: boolean): string | null {
+  if (!isFetched && prior.state !== 'hot')
+    return p(prior.problem === 'original-archived' ? 'archived_left_text' : 'not_kept_text');
   if (!prior.problem) return null;
   if (prior.problem === 'original-archived') return p('archived_text');
   return prior.problem === 'hot-tier-full' ? p('full') : p('trouble');
 }
 
-function Row({ prior, now }: { prior: Prior; now: number }) {
-  const hint = hintOf(prior);
+function Row({ prior, isFetched, now }: { prior: Prior; isFetched: boolean; now: number }) {
+  const hint = hintOf(prior, isFetched);
   const reason = language.value === 'zh-CN' ? prior.reason.text_zh : prior.reason.text_en;
   const facts = [
     reason,
@@ -67,7 +99,7 @@ function Row({ prior, now }: { prior: Prior; now: number }) {
           <b className="num">{calendarDate(prior.study_date)}</b>{' '}
           {[prior.modalities.join(' '), prior.description].filter(Boolean).join(' · ')}
         </span>
-        <State prior={prior} />
+        <State prior={prior} isFetched={isFetched} />
         <span className="soft small">
           {facts.filter(Boolean).join(' · ')}
           {hint && <em className="faint"> {hint}</em>}
@@ -84,18 +116,19 @@ export function Priors({ studyUid, consultationId }: { studyUid: string; consult
     on: ['consultation.changed'],
     subject: consultationId,
   });
-  const [turns, setTurns] = useState(0);
-  const isAwaited =
-    value !== null && (value.consultation_id === null ? turns < BOOKED_WITHIN : value.items.some(isMoving));
-  const at = resource.kind === 'ready' ? resource.at : 0;
+  const turn = useRef(0);
   useEffect(() => {
-    if (!isAwaited || at === 0) return;
+    if (resource.kind === 'loading') return;
+    const known = latestValue(resource);
+    let pause = known === null ? growing(turn.current) : pauseAfter(known, turn.current);
+    if (resource.kind === 'failed' && pause !== null) pause = mayPass(resource.problem) ? growing(turn.current) : null;
+    if (pause === null) return;
     const timer = setTimeout(() => {
-      setTurns((n) => n + 1);
+      turn.current += 1;
       reload();
-    }, AGAIN_MS);
+    }, pause);
     return () => clearTimeout(timer);
-  }, [isAwaited, at, reload]);
+  }, [resource, reload]);
   if (!value && resource.kind !== 'failed') return null;
   if (value && value.consultation_id === null) return null;
   return (
@@ -109,7 +142,7 @@ export function Priors({ studyUid, consultationId }: { studyUid: string; consult
         {value && value.items.length > 0 && (
           <ul className="priors">
             {value.items.map((prior) => (
-              <Row key={prior.study_uid} prior={prior} now={now} />
+              <Row key={prior.study_uid} prior={prior} isFetched={value.fetching} now={now} />
             ))}
           </ul>
         )}
