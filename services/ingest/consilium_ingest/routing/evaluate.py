@@ -131,7 +131,9 @@ class Evaluator:
         before = self._clock.now() - _SETTLED
         settled = await self._database.query(partial(_settled, after=self._mark, upto=self._high, before=before))
         looked = await self._look_again(settled) if look else 0
-        self._mark = max(self._mark, await self._database.transact(partial(_raise, settled=settled)))
+        if settled > self._mark:
+            await self._database.transact(partial(_raise, settled=settled))
+            self._mark = settled
         self._seen = {number for number in self._seen if number > self._mark}
         return looked
 
@@ -268,12 +270,11 @@ def _settled(session: Session, after: int, upto: int, before: datetime) -> int:
     return session.scalar(select(func.max(instance.c.id)).where(*old)) or after
 
 
-def _raise(session: Session, settled: int) -> int:
-    """Raise the mark, never lower it; return how far."""
+def _raise(session: Session, settled: int) -> None:
+    """Raise the mark, never lower it."""
     new = upsert(session)(mark).values(name=MARK, value=settled)
     higher = mark.c.value < new.excluded.value
     session.execute(new.on_conflict_do_update(index_elements=["name"], set_={"value": settled}, where=higher))
-    return settled
 
 
 def _forget(session: Session, before: datetime) -> None:
