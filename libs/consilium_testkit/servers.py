@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -212,7 +213,7 @@ def s3(folder: Path, gib: int = 4) -> Iterator[S3Server]:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("mon", "osd"):
         (folder / name).mkdir(exist_ok=True)
-    fsid = "6b0f3c5e-0d5b-4a0f-8f0b-2d1c7f5a9e11"
+    fsid = str(uuid4())
     mon_port, port = free_port(), free_port()
     conf = folder / "ceph.conf"
     conf.write_text(_CEPH_CONF.format(fsid=fsid, folder=folder, port=port, mon=mon_port, bytes=gib << 30))
@@ -224,6 +225,17 @@ def s3(folder: Path, gib: int = 4) -> Iterator[S3Server]:
         if done.returncode:
             raise RuntimeError(f"{command[0]} failed: {done.stderr[-2000:]}")
         return done.stdout
+
+    def insist(*command: str, timeout_s: float = 60) -> str:
+        """Run what asks the monitor: while it forms its quorum on a busy machine it refuses its clients (EPERM)."""
+        end = time.monotonic() + timeout_s
+        while True:
+            try:
+                return run(*command)
+            except RuntimeError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.25)
 
     run(
         tool,
@@ -240,8 +252,8 @@ def s3(folder: Path, gib: int = 4) -> Iterator[S3Server]:
     with process([mon, *base, "-i", "a", "-f"], folder / "mon.out"):
         wait_for(lambda: answers(mon_port), "the monitor listening")
         uuid = "0c0c5b8a-4b5e-4d62-9a5d-0f3f6a3b1a01"
-        run(ceph, *base, "osd", "new", uuid, "0")
-        run(osd, *base, "-i", "0", "--mkfs", "--osd-uuid", uuid)
+        insist(ceph, *base, "osd", "new", uuid, "0")
+        insist(osd, *base, "-i", "0", "--mkfs", "--osd-uuid", uuid)
         with ExitStack() as stack:
             osds = [stack.enter_context(process([osd, *base, "-i", "0", "-f"], folder / "osd.out"))]
 
@@ -250,11 +262,11 @@ def s3(folder: Path, gib: int = 4) -> Iterator[S3Server]:
                     osds[-1].poll() is not None and len(osds) < 4
                 ):  # it gives up if it speaks before it has the monitor map
                     osds.append(stack.enter_context(process([osd, *base, "-i", "0", "-f"], folder / "osd.out")))
-                return "1 up" in run(ceph, *base, "osd", "stat")
+                return "1 up" in insist(ceph, *base, "osd", "stat")
 
             wait_for(up, "the OSD up")
             access, secret = "CONSILIUMTEST", "consilium-test-secret"
-            run(
+            insist(
                 admin,
                 *base,
                 "-n",
