@@ -23,7 +23,6 @@ from typing import Any
 import structlog
 from prometheus_client import Counter
 from sqlalchemy import CursorResult, func, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from consilium_archive.damage import Kind, mark_damage, mark_sound
@@ -33,7 +32,7 @@ from consilium_archive.tables import instance
 from consilium_core.clock import Clock
 from consilium_core.errors import ConsiliumError, Corrupt, Exhausted, Unavailable
 from consilium_platform.blobs import BlobNotFound, BlobStore
-from consilium_platform.sql import Database
+from consilium_platform.sql import Database, upsert
 
 log = structlog.get_logger()
 COPIED = Counter("consilium_copies_total", "Originals copied to the second place.", ["outcome"])
@@ -189,10 +188,6 @@ def _check(wanted: Wanted, digest: str) -> None:
 # -- rows ----------------------------------------------------------------------------------------------------------
 
 
-def _upsert(session: Session) -> Any:
-    return sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-
-
 def _fed(session: Session) -> int:
     return session.scalar(select(mark.c.value).where(mark.c.name == _MARK)) or 0
 
@@ -205,7 +200,7 @@ def _feed(session: Session, after: int, upto: int, now: datetime) -> int:
         literal(""),
     ).where(instance.c.id > after, instance.c.id <= upto, ~known.exists())  # fmt: skip
     columns = ["tenant_id", "sha256", "size_bytes", "state", "attempts", "try_at", "problem"]
-    made = session.execute(_upsert(session)(copy).from_select(columns, missing).on_conflict_do_nothing())
+    made = session.execute(upsert(session)(copy).from_select(columns, missing).on_conflict_do_nothing())
     return _rows(made)
 
 
@@ -215,7 +210,7 @@ def _remember(session: Session, before: datetime) -> None:
     asked = select(func.max(instance.c.id)).where(instance.c.id > fed, instance.c.received_at < before)
     settled = session.scalar(asked)
     if settled:
-        new = _upsert(session)(mark).values(name=_MARK, value=settled)
+        new = upsert(session)(mark).values(name=_MARK, value=settled)
         session.execute(new.on_conflict_do_update(index_elements=["name"], set_={"value": settled}))
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from sqlalchemy import bindparam, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from consilium_archive.storage_tables import damage
 from consilium_platform.hot import Hot
+from consilium_platform.sql import upsert
 
 Place = Literal["first", "copy"]
 Kind = Literal["missing", "corrupt"]
@@ -31,9 +31,8 @@ def is_marked(session: Session, tenant: str, sha256: str, place: Place) -> bool:
 
 def mark_damage(session: Session, tenant: str, sha256: str, place: Place, kind: Kind) -> None:
     """Remember that an original is missing or corrupt in one place."""
-    upsert: Any = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
     facts = {"kind": kind, "found_at": datetime.now(UTC), "repaired_at": None}
-    new = upsert(damage).values(tenant_id=tenant, sha256=sha256, place=place, **facts)
+    new = upsert(session)(damage).values(tenant_id=tenant, sha256=sha256, place=place, **facts)
     session.execute(new.on_conflict_do_update(index_elements=["tenant_id", "sha256", "place"], set_=facts))
 
 

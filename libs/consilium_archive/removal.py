@@ -18,7 +18,6 @@ from typing import Any, ClassVar, Literal
 
 import structlog
 from sqlalchemy import and_, bindparam, delete, literal_column, null, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from consilium_archive.derivatives import derivative_keys
@@ -31,7 +30,7 @@ from consilium_core.clock import Clock
 from consilium_core.errors import Conflict, ConsiliumError, Exhausted, Unavailable
 from consilium_platform.blobs import Stores
 from consilium_platform.hot import DRIVER, Hot
-from consilium_platform.sql import Database
+from consilium_platform.sql import Database, upsert
 
 log = structlog.get_logger()
 Resend = Literal["refuse", "accept"]
@@ -156,12 +155,11 @@ def _utc(at: datetime | None) -> datetime | None:
 
 def doom(session: Session, tenant: str, sha256: str, sop_instance_uid: str, cause: str) -> None:
     """Decide inside the caller's transaction that these bytes go; doing it again begins the grace anew."""
-    upsert: Any = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
     facts = {
         "sop_instance_uid": sop_instance_uid, "cause": cause[:64], "doomed_at": datetime.now(UTC), "removed_at": None,
         "problem": "",
     }  # fmt: skip
-    new = upsert(removal).values(tenant_id=tenant, sha256=sha256, **facts)
+    new = upsert(session)(removal).values(tenant_id=tenant, sha256=sha256, **facts)
     session.execute(new.on_conflict_do_update(index_elements=["tenant_id", "sha256"], set_=facts))
 
 

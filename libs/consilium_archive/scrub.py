@@ -20,7 +20,6 @@ from typing import Any
 
 import structlog
 from sqlalchemy import func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from consilium_archive.copies import Wanted, copy_checked, want_again
@@ -31,7 +30,7 @@ from consilium_archive.tables import instance
 from consilium_core.clock import Clock
 from consilium_core.errors import Exhausted, Unavailable
 from consilium_platform.blobs import BlobArchived, BlobNotFound, BlobStore, Stores
-from consilium_platform.sql import Database
+from consilium_platform.sql import Database, upsert
 
 log = structlog.get_logger()
 SHARES = 30
@@ -277,8 +276,7 @@ def _begin(session: Session, first: int, now: Any) -> int:
 
 
 def _advance(session: Session, run: int, at: int, report: ScrubReport) -> None:
-    upsert: Any = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    new = upsert(mark).values(name=_MARK, value=at)
+    new = upsert(session)(mark).values(name=_MARK, value=at)
     session.execute(new.on_conflict_do_update(index_elements=["name"], set_={"value": at}))
     counts = {name: getattr(report, name) for name in ("objects", "bytes", "missing", "corrupt", "repaired")}
     session.execute(update(scrub_run).where(scrub_run.c.id == run).values(last_id=at, **counts))

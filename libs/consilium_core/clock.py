@@ -32,6 +32,11 @@ class SystemClock:
         return time.monotonic()
 
 
+def utc(at: datetime) -> datetime:
+    """Return a stored instant with its time zone, UTC, which SQLite does not keep."""
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
 @dataclass
 class FakeClock:
     """A clock that moves only when told to."""

@@ -18,6 +18,7 @@ from traceback import walk_tb
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
@@ -209,6 +210,11 @@ class Database:
                 await session.execute(text("SELECT 1"))
         except TimeoutError as problem:
             raise DatabaseUnavailable("The database does not answer within 2 s.") from problem
+
+
+def upsert(session: Session) -> Any:
+    """Return the INSERT of the session's dialect that knows ON CONFLICT."""
+    return sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
 
 
 class _translated:  # noqa: N801 - reads as a statement

@@ -5,7 +5,7 @@ The state is read from the disk of the replica that answers: what it calls hot, 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Response
@@ -16,6 +16,7 @@ from consilium_archive.errors import NotArchived, OriginalArchived
 from consilium_archive.prior_rule import WORDS, Reason
 from consilium_archive.reader import ArchiveReader, Scope
 from consilium_archive.shown import shown_by
+from consilium_core.clock import utc
 from consilium_core.roles import Permission, Principal
 from consilium_imaging.bookings import Bookings
 from consilium_imaging.prefetch import Prefetch
@@ -105,8 +106,8 @@ async def _prior(reader: ArchiveReader, prefetch: Prefetch | None, tenant: str, 
         modalities=members_of(row.modalities), instances=row.instance_count,
         reason=PriorReason(code=reason, text_en=text_en, text_zh=text_zh), state=_state(len(hot), len(places), code),
         problem=code, again_at=problem and problem.again_at, size_bytes=sum(place.size_bytes for place in places),
-        hot_bytes=sum(place.size_bytes for place in places if place.key in hot), chosen_at=_aware(row.chosen_at),
-        hot_at=None if row.hot_at is None else _aware(row.hot_at),
+        hot_bytes=sum(place.size_bytes for place in places if place.key in hot), chosen_at=utc(row.chosen_at),
+        hot_at=None if row.hot_at is None else utc(row.hot_at),
     )  # fmt: skip
 
 
@@ -116,7 +117,3 @@ def _state(hot: int, all_of: int, problem: str | None) -> State:
     if problem is not None and problem != OriginalArchived.code:  # what is being restored is waited for
         return "failed"
     return "partly" if hot else "waiting"
-
-
-def _aware(at: datetime) -> datetime:
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

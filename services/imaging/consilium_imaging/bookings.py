@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -28,14 +28,14 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from consilium_archive.prior_rule import Chosen
 from consilium_archive.tables import study
+from consilium_core.clock import utc
 from consilium_core.events import EventType
 from consilium_platform.outbox import outbox
-from consilium_platform.sql import Database
+from consilium_platform.sql import Database, upsert
 
 metadata = MetaData()
 booking = Table(
@@ -152,10 +152,9 @@ class Bookings:
 
 
 def _choose(session: Session, booked: Booking, chosen: Sequence[Chosen] | None, now: datetime) -> bool:
-    upsert: Any = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
     key = {"tenant_id": booked.tenant, "consultation_id": booked.consultation_id}
     facts = {"study_uid": booked.study_uid, "state": booked.state, "seq": booked.seq, "chosen_at": now}
-    new = upsert(booking).values(**key, **facts)
+    new = upsert(session)(booking).values(**key, **facts)
     won = session.execute(
         new.on_conflict_do_update(index_elements=list(key), set_=facts, where=booking.c.seq < booked.seq).returning(
             booking.c.seq
@@ -195,5 +194,5 @@ def _told(session: Session, after: int, since: datetime) -> list[Told]:
 
 def _booking(row: Any) -> Booking:
     at = row.chosen_at
-    chosen_at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    chosen_at = utc(at)
     return Booking(row.tenant_id, row.consultation_id, row.study_uid, row.state, row.seq, chosen_at)

@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from consilium_archive.commitment import Reference, Verdict, refused
 from consilium_archive.commitment_table import commitment
-from consilium_core.clock import Clock
+from consilium_core.clock import Clock, utc
 from consilium_core.ids import new_ulid
 from consilium_ingest.commitment import queue
 from consilium_ingest.commitment.errors import TransactionInUse, TransactionNotFound
@@ -232,7 +232,7 @@ _LISTED = (
 def _summary(row: Any) -> Summary:
     facts = {name: getattr(row, name) for name in _LISTED}
     times = ("requested_at", "decided_at", "reported_at")
-    return Summary(**facts | {name: _utc(facts[name]) if facts[name] else None for name in times})
+    return Summary(**facts | {name: utc(facts[name]) if facts[name] else None for name in times})
 
 
 def transaction_of(row: Any) -> Transaction:
@@ -241,11 +241,7 @@ def transaction_of(row: Any) -> Transaction:
     verdicts = None if row.verdicts is None else tuple(Verdict(**facts) for facts in json.loads(row.verdicts))
     requester = Requester(row.tenant_id, row.requested_by, row.role, row.origin, row.address, row.called)
     return Transaction(
-        row.id, Ask(row.transaction_uid, references), requester, bool(row.duplicate), _utc(row.requested_at), verdicts,
-        _utc(row.decided_at) if row.decided_at else None, State(row.state), row.attempts, row.problem,
-        _utc(row.reported_at) if row.reported_at else None,
+        row.id, Ask(row.transaction_uid, references), requester, bool(row.duplicate), utc(row.requested_at), verdicts,
+        utc(row.decided_at) if row.decided_at else None, State(row.state), row.attempts, row.problem,
+        utc(row.reported_at) if row.reported_at else None,
     )  # fmt: skip
-
-
-def _utc(at: datetime) -> datetime:
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

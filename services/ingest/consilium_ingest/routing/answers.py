@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from consilium_core.clock import iso
+from consilium_core.clock import iso, utc
 from consilium_ingest.routing.breaker import BreakerRule
 from consilium_ingest.routing.dry_run import Forecast, Volume
 from consilium_ingest.routing.places import Known
-from consilium_ingest.routing.rows import Rule, utc
+from consilium_ingest.routing.rows import Rule
 from consilium_ingest.routing.rules import Priority
 from consilium_ingest.routing.settings import DimseDestination, StowDestination
 from consilium_ingest.routing.trace import RuleTrace, Standing, Trace

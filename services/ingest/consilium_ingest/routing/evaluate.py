@@ -13,11 +13,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
 import structlog
 from sqlalchemy import delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from consilium_archive.storage_tables import mark
@@ -31,7 +29,7 @@ from consilium_ingest.routing.rules import FROM_THERE, Facts, missed
 from consilium_ingest.routing.settings import DimseDestination, RoutingSettings, StowDestination
 from consilium_ingest.routing.tables import job
 from consilium_platform.bus import EventBus, Subscription
-from consilium_platform.sql import Database
+from consilium_platform.sql import Database, upsert
 
 log = structlog.get_logger()
 MARK = "routing-feed"
@@ -213,11 +211,6 @@ def decide(seen: Iterable[Seen], rules: Sequence[Rule], destinations: Destinatio
 
 
 # -- rows ----------------------------------------------------------------------------------------------------------
-
-
-def upsert(session: Session) -> Any:
-    """Return the dialect's INSERT that knows ON CONFLICT."""
-    return sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
 
 
 def add_jobs(session: Session, matches: Sequence[Match], now: datetime, late: datetime) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from consilium_archive.packing import unpack
 from consilium_archive.tables import instance, series, study
+from consilium_core.clock import utc
 from consilium_ingest.routing.rules import Facts
 
 _STATION, _THICKNESS = "00081010", "00180050"
@@ -41,7 +42,7 @@ class Seen:
     def received_at(self) -> datetime:
         """Return when it was indexed."""
         at: datetime = self.row.received_at
-        return at if at.tzinfo else at.replace(tzinfo=UTC)
+        return utc(at)
 
     def facts(self) -> Facts:
         """Return what rules may ask of it; opens the metadata."""
@@ -76,7 +77,7 @@ def first_since(session: Session, since: datetime) -> int:
         middle = (low + high) // 2
         asked = select(instance.c.received_at).where(instance.c.id > middle).order_by(instance.c.id).limit(1)
         at: datetime = session.execute(asked).scalar_one()
-        if (at if at.tzinfo else at.replace(tzinfo=UTC)) < since:
+        if utc(at) < since:
             low = middle + 1
         else:
             high = middle

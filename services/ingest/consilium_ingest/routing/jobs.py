@@ -15,11 +15,10 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from consilium_archive.tables import study
-from consilium_core.clock import Clock
+from consilium_core.clock import Clock, utc
 from consilium_core.ids import new_ulid
 from consilium_ingest.routing.batch import Batch, Outcomes, Wanted
 from consilium_ingest.routing.places import Known, known
-from consilium_ingest.routing.rows import utc
 from consilium_ingest.routing.rules import Priority
 from consilium_ingest.routing.settings import DimseDestination, RoutingSettings, StowDestination
 from consilium_ingest.routing.tables import IS_UNFINISHED, job, place

@@ -8,10 +8,10 @@ from datetime import datetime
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from consilium_core.clock import utc
 from consilium_ingest.routing.breaker import Breaker
-from consilium_ingest.routing.evaluate import upsert
-from consilium_ingest.routing.rows import utc
 from consilium_ingest.routing.tables import IS_UNFINISHED, job, place
+from consilium_platform.sql import upsert
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from sqlalchemy import CursorResult, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from consilium_core.clock import Clock
+from consilium_core.clock import Clock, utc
 from consilium_core.ids import new_ulid
 from consilium_core.roles import Principal
 from consilium_ingest.routing.errors import RuleMoved, RuleNotFound, RulesFull
@@ -150,8 +150,3 @@ def _rule(row: Any) -> Rule:
     conditions = Conditions.read(json.loads(row.conditions))
     wish = Wish(row.name, row.destination, Priority(row.priority), conditions, bool(row.enabled))
     return Rule(row.id, row.tenant_id, wish, row.version, utc(row.since), row.changed_by, utc(row.changed_at))
-
-
-def utc(at: datetime) -> datetime:
-    """Return an instant of the database with its time zone, which SQLite does not keep."""
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
